@@ -1,0 +1,152 @@
+//! Look-ups in feature stores and vector stores, as database operations.
+//!
+//! ```
+//! use otel_ml::{MlSpan, db};
+//!
+//! let rows = db::vector_search("qdrant", "documents").in_scope(|| {
+//!     let found = vec!["a", "b"];
+//!     MlSpan::current().returned_rows(found.len() as u64);
+//!     Ok::<_, std::io::Error>(found)
+//! })?;
+//! # assert_eq!(rows.len(), 2);
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! | recorded | |
+//! |---|---|
+//! | span | `{operation} {collection}`, CLIENT; INTERNAL when [`in_process`](Db::in_process) |
+//! | attributes | `db.system.name`, `db.operation.name`, `db.collection.name`; what [`MlSpan`](crate::MlSpan) is told later |
+//! | metrics | `db.client.operation.duration`; `db.client.response.returned_rows` when the rows are told |
+
+use opentelemetry::trace::SpanKind;
+use opentelemetry::{KeyValue, StringValue};
+use otel_ml_semconv::{db, gen_ai, ml, server};
+
+use crate::ml_span::whole;
+use crate::operation::{End, Record};
+use crate::stream::Items;
+use crate::task::{Task, TaskRecord, name_of};
+
+/// A database operation.
+pub type Db = Task<DbRecord>;
+
+/// Reads features of `view` from the feature store `system` (`feast`, `redis`, …). It reads
+/// the online store unless [`offline`](Db::offline) is said.
+pub fn feature_lookup(system: impl Into<StringValue>, view: impl Into<StringValue>) -> Db {
+    let mut task = operation("get_features", system.into(), view.into());
+    task.push(ml::FEATURE_STORE_MODE, ml::feature_store_mode::ONLINE);
+    task
+}
+
+/// Searches `collection` of the vector store `system` (`qdrant`, `milvus`, `postgresql`, …).
+pub fn vector_search(system: impl Into<StringValue>, collection: impl Into<StringValue>) -> Db {
+    operation("search", system.into(), collection.into())
+}
+
+fn operation(name: &'static str, system: StringValue, collection: StringValue) -> Db {
+    let span = name_of(name, collection.as_str());
+    let labels = vec![
+        KeyValue::new(db::SYSTEM_NAME, system),
+        KeyValue::new(db::OPERATION_NAME, name),
+        KeyValue::new(db::COLLECTION_NAME, collection),
+    ];
+    let mut task = Task::new(
+        SpanKind::Client,
+        span,
+        DbRecord {
+            labels: labels.clone(),
+            items: Items::default(),
+        },
+    );
+    for label in labels {
+        task.push(label.key, label.value);
+    }
+    task
+}
+
+impl Db {
+    /// The store lives in this process: the span is INTERNAL.
+    pub fn in_process(mut self) -> Self {
+        self.kind = SpanKind::Internal;
+        self
+    }
+
+    /// Where the store is asked. Metric labels.
+    pub fn server(mut self, address: impl Into<StringValue>, port: u16) -> Self {
+        let address = address.into();
+        self.record
+            .labels
+            .push(KeyValue::new(server::ADDRESS, address.clone()));
+        self.record
+            .labels
+            .push(KeyValue::new(server::PORT, i64::from(port)));
+        self.push(server::ADDRESS, address);
+        self.push(server::PORT, i64::from(port));
+        self
+    }
+
+    /// The database or tenant within the store. Metric label.
+    pub fn namespace(mut self, namespace: impl Into<StringValue>) -> Self {
+        let namespace = namespace.into();
+        self.record
+            .labels
+            .push(KeyValue::new(db::NAMESPACE, namespace.clone()));
+        self.push(db::NAMESPACE, namespace);
+        self
+    }
+
+    /// How many keys or vectors are asked for at once; recorded from two on.
+    pub fn batch_size(mut self, size: u64) -> Self {
+        if size >= 2 {
+            self.push(db::OPERATION_BATCH_SIZE, whole(size));
+        }
+        self
+    }
+
+    /// How many neighbours are asked for.
+    pub fn top_k(mut self, top_k: u64) -> Self {
+        self.push(gen_ai::RETRIEVAL_TOP_K, whole(top_k));
+        self
+    }
+
+    /// History is read, for training and batches, and not current values.
+    pub fn offline(mut self) -> Self {
+        self.replace(ml::FEATURE_STORE_MODE, ml::feature_store_mode::OFFLINE);
+        self
+    }
+}
+
+/// What a database operation records.
+#[derive(Debug)]
+pub struct DbRecord {
+    labels: Vec<KeyValue>,
+    items: Items,
+}
+
+impl TaskRecord for DbRecord {
+    fn items(&mut self) -> &mut Items {
+        &mut self.items
+    }
+}
+
+impl Record for DbRecord {
+    fn record(&mut self, end: &mut End<'_>) {
+        self.items.record(end, ml::RESPONSE_TIME_TO_FIRST_CHUNK);
+        let Some(instruments) = end.instruments else {
+            return;
+        };
+        let mut labels = std::mem::take(&mut self.labels);
+        if let Some(rows) = end
+            .facts()
+            .and_then(|facts| facts.integer(db::RESPONSE_RETURNED_ROWS))
+        {
+            instruments
+                .db_client_response_returned_rows
+                .record(rows, &labels);
+        }
+        labels.extend(end.error_label());
+        instruments
+            .db_client_operation_duration
+            .record(end.duration.as_secs_f64(), &labels);
+    }
+}

@@ -1,0 +1,235 @@
+//! What is known of an operation while it runs: the entry in its `Context`.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use opentelemetry::{Context, Key, KeyValue, StringValue, Value};
+use otel_ml_semconv::{error, gen_ai, ml};
+use smallvec::SmallVec;
+
+use crate::instruments::{Instruments, Labels};
+use crate::telemetry::Telemetry;
+
+/// Facts that metrics need, kept also for an operation whose span is not recorded.
+const FOR_METRICS: [&str; 14] = [
+    ml::OPERATION_NAME,
+    ml::MODEL_NAME,
+    ml::MODEL_VERSION,
+    ml::PREDICTION_CONFIDENCE,
+    gen_ai::OPERATION_NAME,
+    gen_ai::PROVIDER_NAME,
+    gen_ai::REQUEST_MODEL,
+    gen_ai::RESPONSE_MODEL,
+    gen_ai::USAGE_INPUT_TOKENS,
+    gen_ai::USAGE_OUTPUT_TOKENS,
+    ml::PIPELINE_STAGE_NAME,
+    ml::BATCH_SIZE,
+    ml::BATCH_TRIGGER,
+    otel_ml_semconv::db::RESPONSE_RETURNED_ROWS,
+];
+
+/// The entry of an operation in its `Context`, found there by type.
+pub(crate) struct Shared {
+    /// The operation's context without this entry, so that the two don't hold each other.
+    span: Context,
+    pub(crate) telemetry: Telemetry,
+    started: Instant,
+    recording: bool,
+    facts: Mutex<Facts>,
+}
+
+/// Facts by key. Each is written to the span once, at the end: the SDK would keep every copy.
+pub(crate) struct Facts {
+    pub(crate) list: Labels,
+    /// Keys that the span got at its start.
+    taken: SmallVec<[Key; 2]>,
+    cap: usize,
+    pub(crate) first_token: Option<Duration>,
+    finished: bool,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        span: Context,
+        recording: bool,
+        telemetry: Telemetry,
+        started: Instant,
+        taken: SmallVec<[Key; 2]>,
+        cap: usize,
+    ) -> Self {
+        let facts = Facts {
+            list: SmallVec::new(),
+            taken,
+            cap,
+            first_token: None,
+            finished: false,
+        };
+        Self {
+            span,
+            telemetry,
+            started,
+            recording,
+            facts: Mutex::new(facts),
+        }
+    }
+
+    pub(crate) fn span_context(&self) -> &Context {
+        &self.span
+    }
+
+    pub(crate) fn is_recording(&self) -> bool {
+        self.recording && !self.lock().finished
+    }
+
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    pub(crate) fn set(&self, key: Key, value: impl FnOnce() -> Value) {
+        if self.recording || FOR_METRICS.contains(&key.as_str()) {
+            self.lock().set(key, value);
+        }
+    }
+
+    pub(crate) fn first_token(&self) {
+        let elapsed = self.elapsed();
+        self.lock().first_token.get_or_insert(elapsed);
+    }
+
+    /// The facts, which from now on are taken no more.
+    pub(crate) fn finish(&self) -> MutexGuard<'_, Facts> {
+        let mut facts = self.lock();
+        facts.finished = true;
+        facts
+    }
+
+    /// A panic while the lock was held can't leave a list in two minds.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Facts> {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Facts {
+    fn set(&mut self, key: Key, value: impl FnOnce() -> Value) {
+        if self.finished || self.taken.contains(&key) {
+            return;
+        }
+        if let Some(known) = self.list.iter_mut().find(|known| known.key == key) {
+            known.value = value();
+        } else if self.list.len() < self.cap {
+            self.list.push(KeyValue::new(key, value()));
+        }
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<&Value> {
+        self.list
+            .iter()
+            .find(|known| known.key.as_str() == key)
+            .map(|known| &known.value)
+    }
+
+    fn text(&self, key: &str) -> Option<StringValue> {
+        match self.get(key) {
+            Some(Value::String(text)) => Some(text.clone()),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn integer(&self, key: &str) -> Option<u64> {
+        match self.get(key) {
+            Some(Value::I64(number)) => u64::try_from(*number).ok(),
+            _ => None,
+        }
+    }
+
+    fn number(&self, key: &str) -> Option<f64> {
+        match self.get(key) {
+            Some(Value::F64(number)) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// The labels among `keys` that are known.
+    pub(crate) fn labels(&self, keys: &[&'static str]) -> Labels {
+        keys.iter()
+            .filter_map(|key| self.text(key).map(|value| KeyValue::new(*key, value)))
+            .collect()
+    }
+
+    /// The metrics that follow from facts alone, whatever kind of operation they were written to.
+    pub(crate) fn record(
+        &self,
+        instruments: &Instruments,
+        duration: Duration,
+        error: Option<&KeyValue>,
+    ) {
+        if self.list.is_empty() {
+            return;
+        }
+        if let Some(confidence) = self.number(ml::PREDICTION_CONFIDENCE) {
+            instruments.ml_prediction_confidence.record(
+                confidence,
+                &self.labels(&[ml::MODEL_NAME, ml::MODEL_VERSION]),
+            );
+        }
+        if let Some(size) = self.integer(ml::BATCH_SIZE) {
+            let labels = self.labels(&[ml::MODEL_NAME, ml::BATCH_TRIGGER]);
+            instruments.ml_batch_size.record(size, &labels);
+        }
+        if self.get(ml::OPERATION_NAME).is_some() && self.get(ml::MODEL_NAME).is_some() {
+            let mut labels = self.labels(&[ml::OPERATION_NAME, ml::MODEL_NAME, ml::MODEL_VERSION]);
+            labels.extend(error.cloned());
+            instruments
+                .ml_inference_duration
+                .record(duration.as_secs_f64(), &labels);
+        }
+    }
+
+    /// The GenAI server metrics, for a server operation whose handler has said that it served one.
+    pub(crate) fn record_gen_ai_server(
+        &self,
+        instruments: &Instruments,
+        duration: Duration,
+        error: Option<&KeyValue>,
+    ) {
+        if self.get(gen_ai::OPERATION_NAME).is_none() {
+            return;
+        }
+        let mut labels = self.labels(&[
+            gen_ai::OPERATION_NAME,
+            gen_ai::PROVIDER_NAME,
+            gen_ai::REQUEST_MODEL,
+            gen_ai::RESPONSE_MODEL,
+        ]);
+        if error.is_none()
+            && let Some(first) = self.first_token
+        {
+            instruments
+                .gen_ai_server_time_to_first_token
+                .record(first.as_secs_f64(), &labels);
+            if let Some(tokens) = self
+                .integer(gen_ai::USAGE_OUTPUT_TOKENS)
+                .filter(|tokens| *tokens > 1)
+            {
+                let decode = duration.saturating_sub(first).as_secs_f64();
+                #[allow(
+                    clippy::cast_precision_loss,
+                    reason = "token counts stay far below 2^52"
+                )]
+                let per_token = decode / (tokens - 1) as f64;
+                instruments
+                    .gen_ai_server_time_per_output_token
+                    .record(per_token, &labels);
+            }
+        }
+        labels.extend(error.cloned());
+        instruments
+            .gen_ai_server_request_duration
+            .record(duration.as_secs_f64(), &labels);
+    }
+}
+
+/// The label of an error.
+pub(crate) fn error_label(error: Option<&crate::ErrorType>) -> Option<KeyValue> {
+    error.map(|error| KeyValue::new(error::TYPE, error.clone().into_value()))
+}

@@ -1,0 +1,41 @@
+#![doc = include_str!("../README.md")]
+
+mod attributes;
+pub mod carrier;
+pub mod db;
+mod facts;
+pub mod genai;
+pub mod hooks;
+mod instruments;
+mod intern;
+pub mod messaging;
+mod ml_span;
+pub mod model;
+mod operation;
+mod options;
+mod outcome;
+pub mod propagation;
+mod selfcheck;
+mod stage;
+mod stream;
+mod task;
+mod telemetry;
+
+pub use opentelemetry;
+pub use otel_ml_semconv as semconv;
+
+pub use attributes::Attributes;
+pub use instruments::{ActiveRequests, InFlight, Instruments, Labels};
+pub use intern::{Interner, SpanAndTarget, span_name};
+pub use messaging::OtelMlConsumerLayer;
+pub use ml_span::MlSpan;
+pub use operation::{End, Handle, Operation, OperationBuilder, Record};
+pub use options::{
+    Detail, ErrorClassifier, Inbound, Options, ParentPolicy, RecordedHeader, recorded_headers,
+};
+pub use outcome::{CancelReason, ErrorType, Outcome};
+pub use selfcheck::{Finding, selfcheck};
+pub use stage::{Stage, StageRecord, stage};
+pub use stream::{InstrumentedStream, Items};
+pub use task::{Fallible, Infallible, Run, Running, Task, TaskRecord, TellOutcome};
+pub use telemetry::{Telemetry, TelemetryBuilder};

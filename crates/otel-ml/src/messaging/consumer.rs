@@ -1,0 +1,304 @@
+//! Processing what was received.
+
+use std::time::{Duration, SystemTime};
+
+use opentelemetry::baggage::BaggageExt;
+use opentelemetry::trace::{Span, SpanBuilder, SpanContext, SpanKind, TraceContextExt, Tracer};
+use opentelemetry::{Context, KeyValue};
+use otel_ml_semconv::{messaging, ml};
+
+use super::links::{Common, MAX_LINKS, links};
+use super::operation::{labels, name, push_destination};
+use super::{Destination, Message};
+use crate::attributes::Attributes;
+use crate::hooks::{SpanAttributes, SpanName};
+use crate::instruments::Labels;
+use crate::ml_span::whole;
+use crate::operation::{End, Operation, Record};
+use crate::options::{Detail, Inbound, Options, ParentPolicy, copy_baggage, only_baggage};
+use crate::propagation::Anomaly;
+
+/// The operation's name and type: the conventions use one word for both.
+const PROCESS: &str = messaging::operation_type::PROCESS;
+
+/// Starts processing `message`. Its parent and links follow the policy of `options`; the
+/// sender's baggage is there in any case but [`ParentPolicy::Ignore`].
+pub fn process<M, H>(message: &M, options: &Options<H>) -> Operation<ProcessRecord>
+where
+    M: Message,
+    H: SpanName<M> + SpanAttributes<M>,
+{
+    let waited = waited(message);
+    let sender = message.sender(&options.telemetry);
+    let inbound = parenting(message, sender, waited, options);
+    let destination = message.destination();
+    let labels = labels(
+        message.system(),
+        PROCESS,
+        None,
+        &destination,
+        message.consumer_group(),
+    );
+    let span = options
+        .hooks
+        .span_name(message)
+        .unwrap_or_else(|| name(PROCESS, &destination));
+    let baggage = if options.baggage.is_empty() {
+        None
+    } else {
+        Some(inbound.parent.clone())
+    };
+    let record = ProcessRecord {
+        labels: labels.clone(),
+        count: u64::from(!message.is_counted()),
+        waits: waited.into_iter().collect(),
+        queue: Queue::of(message.system(), &destination),
+    };
+    let operation = Operation::builder(&options.telemetry, SpanKind::Consumer, span)
+        .parent(inbound.parent)
+        .link(inbound.link, Vec::new())
+        .handle(options.handle())
+        .attribute_cap(options.attribute_cap)
+        .start(record, |to| {
+            to.push(messaging::OPERATION_TYPE, PROCESS);
+            to.extend(labels);
+            push_destination(&destination, to);
+            push_message(message, waited, options.detail, to);
+            to.take_keys();
+            if let Some(cx) = &baggage {
+                options.push_baggage(cx, to);
+            }
+            options.hooks.attributes(message, to);
+        });
+    if let Some(sent_at) = message.sent_at().filter(|_| options.queue_wait_span) {
+        queue_wait_span(&operation, sent_at, options);
+    }
+    operation
+}
+
+/// Starts processing `messages` as one: a link to each, what they have in common on the
+/// span. `None` for no messages.
+pub fn process_batch<M: Message, H>(
+    messages: &[M],
+    options: &Options<H>,
+) -> Option<Operation<ProcessRecord>> {
+    let first = messages.first()?;
+    let common = Common::of(messages);
+    let destination = Destination {
+        partition: common.partition,
+        ..common.destination
+    };
+    let labels = labels(
+        first.system(),
+        PROCESS,
+        None,
+        &destination,
+        first.consumer_group(),
+    );
+    let record = ProcessRecord {
+        labels: labels.clone(),
+        count: messages
+            .iter()
+            .filter(|message| !message.is_counted())
+            .count() as u64,
+        waits: messages.iter().filter_map(waited).collect(),
+        queue: Queue::of(first.system(), &destination),
+    };
+    let ambient = Context::current();
+    let mut builder = Operation::builder(
+        &options.telemetry,
+        SpanKind::Consumer,
+        name(PROCESS, &destination),
+    )
+    .parent(ambient)
+    .handle(options.handle())
+    .attribute_cap(options.attribute_cap);
+    if options.parent != ParentPolicy::Ignore {
+        for (sender, attributes) in links(messages, &common, options) {
+            builder = builder.link(sender, attributes);
+        }
+    }
+    Some(builder.start(record, |to| {
+        to.push(messaging::OPERATION_TYPE, PROCESS);
+        to.extend(labels);
+        push_destination(&destination, to);
+        to.push(messaging::BATCH_MESSAGE_COUNT, whole(messages.len() as u64));
+        if messages.len() > MAX_LINKS {
+            to.push(
+                ml::LINKS_DROPPED,
+                whole((messages.len() - MAX_LINKS) as u64),
+            );
+        }
+    }))
+}
+
+/// Time since the message was sent; zero where clocks disagree.
+fn waited<M: Message>(message: &M) -> Option<Duration> {
+    let sent_at = message.sent_at()?;
+    Some(
+        SystemTime::now()
+            .duration_since(sent_at)
+            .unwrap_or_default(),
+    )
+}
+
+fn parenting<M: Message, H>(
+    message: &M,
+    sender: Context,
+    waited: Option<Duration>,
+    options: &Options<H>,
+) -> Inbound {
+    let link = sender.span().span_context().clone();
+    let is_stale = waited
+        .zip(options.stale_after)
+        .is_some_and(|(age, limit)| age >= limit);
+    let policy = match options.parent {
+        ParentPolicy::Auto if link.is_valid() && is_stale => {
+            options
+                .telemetry
+                .count_anomaly(Anomaly::Stale, message.system());
+            return Inbound {
+                parent: only_baggage(&sender),
+                link,
+            };
+        }
+        ParentPolicy::Auto if message.attempt() > 1 => match options.on_redelivery {
+            ParentPolicy::Link => {
+                return Inbound {
+                    parent: only_baggage(&sender),
+                    link,
+                };
+            }
+            other => other,
+        },
+        policy => policy,
+    };
+    let ambient = Context::current();
+    let is_active = ambient.span().span_context().is_valid();
+    let below_ambient = || {
+        if sender.baggage().is_empty() {
+            ambient.clone()
+        } else {
+            ambient.with_baggage(copy_baggage(sender.baggage()))
+        }
+    };
+    match policy {
+        ParentPolicy::Auto | ParentPolicy::Link if is_active => Inbound {
+            parent: below_ambient(),
+            link,
+        },
+        ParentPolicy::Child if is_active => Inbound {
+            parent: sender,
+            link: ambient.span().span_context().clone(),
+        },
+        ParentPolicy::Auto | ParentPolicy::Child => Inbound {
+            parent: sender,
+            link,
+        },
+        ParentPolicy::Link => Inbound {
+            parent: only_baggage(&sender),
+            link,
+        },
+        ParentPolicy::Ignore => Inbound {
+            parent: ambient,
+            link: SpanContext::NONE,
+        },
+    }
+}
+
+fn push_message<M: Message>(
+    message: &M,
+    waited: Option<Duration>,
+    detail: Detail,
+    to: &mut Attributes,
+) {
+    if let Some(waited) = waited {
+        to.push(ml::QUEUE_WAIT_DURATION, waited.as_secs_f64());
+    }
+    if message.attempt() > 1 {
+        to.push(ml::MESSAGE_ATTEMPT, i64::from(message.attempt()));
+    }
+    if let Some(size) = message.body_size().filter(|_| detail == Detail::Full) {
+        to.push(messaging::MESSAGE_BODY_SIZE, whole(size));
+    }
+    if detail > Detail::Minimal {
+        message.attributes(detail, to);
+    }
+}
+
+/// The time in the queue as a span of its own, from the sending to the processing.
+fn queue_wait_span<H>(
+    operation: &Operation<ProcessRecord>,
+    sent_at: SystemTime,
+    options: &Options<H>,
+) {
+    let (Some(cx), Some(tracer)) = (
+        operation.context().filter(|_| operation.is_recording()),
+        options.telemetry.tracer(),
+    ) else {
+        return;
+    };
+    let builder = SpanBuilder::from_name("queue_wait")
+        .with_kind(SpanKind::Internal)
+        .with_start_time(sent_at);
+    let mut span = tracer.build_with_context(builder, cx);
+    span.end_with_timestamp(SystemTime::now().max(sent_at));
+}
+
+#[derive(Debug)]
+struct Queue {
+    system: &'static str,
+    name: Option<String>,
+}
+
+impl Queue {
+    fn of(system: &'static str, destination: &Destination<'_>) -> Self {
+        Self {
+            system,
+            name: destination.low_cardinality().map(str::to_owned),
+        }
+    }
+}
+
+/// What processing records.
+#[derive(Debug)]
+pub struct ProcessRecord {
+    labels: Vec<KeyValue>,
+    count: u64,
+    waits: Vec<Duration>,
+    queue: Queue,
+}
+
+impl Record for ProcessRecord {
+    fn record(&mut self, end: &mut End<'_>) {
+        let Some(instruments) = end.instruments else {
+            return;
+        };
+        let mut labels = std::mem::take(&mut self.labels);
+        labels.extend(end.error_label());
+        instruments
+            .messaging_process_duration
+            .record(end.duration.as_secs_f64(), &labels);
+        if self.count > 0 {
+            instruments
+                .messaging_client_consumed_messages
+                .add(self.count, &labels);
+        }
+        if !self.waits.is_empty() {
+            let mut labels = Labels::new();
+            labels.push(KeyValue::new(ml::QUEUE_SYSTEM, self.queue.system));
+            labels.extend(
+                self.queue
+                    .name
+                    .take()
+                    .map(|name| KeyValue::new(ml::QUEUE_NAME, name)),
+            );
+            for wait in self.waits.drain(..) {
+                instruments
+                    .ml_queue_wait_duration
+                    .record(wait.as_secs_f64(), &labels);
+            }
+        }
+        end.record_gen_ai_server();
+    }
+}

@@ -1,0 +1,72 @@
+//! Links to the senders of messages, and what a batch has in common.
+
+use opentelemetry::KeyValue;
+use opentelemetry::trace::{SpanContext, TraceContextExt};
+use otel_ml_semconv::messaging;
+
+use super::{Destination, Message};
+use crate::attributes::Attributes;
+use crate::options::{Detail, Options};
+
+/// The most links that a span gets; the number of those left out is `ml.links.dropped`.
+pub const MAX_LINKS: usize = 128;
+
+/// What is equal for all messages of a batch goes to its span, the rest to its links.
+#[derive(Clone, Copy)]
+pub(super) struct Common<'a> {
+    pub(super) name: Option<&'a str>,
+    pub(super) partition: Option<&'a str>,
+    pub(super) destination: Destination<'a>,
+}
+
+impl<'a> Common<'a> {
+    pub(super) fn of<M: Message>(messages: &'a [M]) -> Self {
+        let destinations = || messages.iter().map(Message::destination);
+        let first = destinations().next().unwrap_or_default();
+        let one_name = destinations().all(|other| other.name == first.name);
+        let one_partition =
+            one_name && destinations().all(|other| other.partition == first.partition);
+        Self {
+            name: one_name.then_some(first.name),
+            partition: first.partition.filter(|_| one_partition),
+            destination: if one_name {
+                Destination {
+                    partition: None,
+                    ..first
+                }
+            } else {
+                Destination::default()
+            },
+        }
+    }
+}
+
+/// A link to each message's sender, with the attributes that tell the message apart.
+pub(super) fn links<M: Message, H>(
+    messages: &[M],
+    common: &Common<'_>,
+    options: &Options<H>,
+) -> Vec<(SpanContext, Vec<KeyValue>)> {
+    let link = |message: &M| {
+        let sender = message
+            .sender(&options.telemetry)
+            .span()
+            .span_context()
+            .clone();
+        let mut to = Attributes::unbounded();
+        if sender.is_valid() {
+            let destination = message.destination();
+            if common.name.is_none() {
+                to.push(messaging::DESTINATION_NAME, destination.name.to_owned());
+            }
+            if let Some(partition) = destination.partition.filter(|_| common.partition.is_none()) {
+                to.push(messaging::DESTINATION_PARTITION_ID, partition.to_owned());
+            }
+            if options.detail > Detail::Minimal {
+                message.attributes(options.detail, &mut to);
+            }
+        }
+        (sender, to.into_vec())
+    };
+    messages.iter().take(MAX_LINKS).map(link).collect()
+}

@@ -1,0 +1,334 @@
+//! What a messaging client does: send, receive, settle.
+
+use std::borrow::Cow;
+
+use opentelemetry::trace::{SpanContext, SpanKind};
+use opentelemetry::{Context, KeyValue};
+use otel_ml_semconv::{messaging, ml};
+
+use super::links::{Common, MAX_LINKS, links};
+use super::{Destination, Message};
+use crate::attributes::Attributes;
+use crate::ml_span::whole;
+use crate::operation::{End, Operation, OperationBuilder, Record};
+use crate::options::{Detail, Options};
+use crate::task::name_of;
+
+/// The client that an operation is of.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Client<'a> {
+    /// The messaging system: `kafka`, `rabbitmq`, ….
+    pub system: &'static str,
+    /// The client's own name.
+    pub id: Option<&'a str>,
+    /// The consumer group it is in.
+    pub consumer_group: Option<&'a str>,
+    /// The broker, if it is one that can be named.
+    pub server: Option<(&'a str, u16)>,
+}
+
+impl<'a> Client<'a> {
+    /// A client of `system`.
+    #[must_use]
+    pub const fn of(system: &'static str) -> Self {
+        Self {
+            system,
+            id: None,
+            consumer_group: None,
+            server: None,
+        }
+    }
+
+    /// The client's own name.
+    #[must_use]
+    pub const fn id(self, id: &'a str) -> Self {
+        Self {
+            id: Some(id),
+            ..self
+        }
+    }
+
+    /// The consumer group it is in.
+    #[must_use]
+    pub const fn consumer_group(self, group: &'a str) -> Self {
+        Self {
+            consumer_group: Some(group),
+            ..self
+        }
+    }
+
+    /// The broker that it talks to.
+    #[must_use]
+    pub const fn server(self, address: &'a str, port: u16) -> Self {
+        Self {
+            server: Some((address, port)),
+            ..self
+        }
+    }
+
+    /// The attributes that all operations share; they are metric labels, too.
+    fn labels(
+        &self,
+        operation: &'static str,
+        kind: Option<&'static str>,
+        destination: &Destination<'_>,
+    ) -> Vec<KeyValue> {
+        let mut labels = labels(
+            self.system,
+            operation,
+            kind,
+            destination,
+            self.consumer_group,
+        );
+        if let Some((address, port)) = self.server {
+            labels.push(KeyValue::new(
+                otel_ml_semconv::server::ADDRESS,
+                address.to_owned(),
+            ));
+            labels.push(KeyValue::new(
+                otel_ml_semconv::server::PORT,
+                i64::from(port),
+            ));
+        }
+        labels
+    }
+}
+
+/// The labels of messaging metrics, which are attributes of the span, too.
+pub(super) fn labels(
+    system: &'static str,
+    operation: &'static str,
+    kind: Option<&'static str>,
+    destination: &Destination<'_>,
+    group: Option<&str>,
+) -> Vec<KeyValue> {
+    let mut labels = Vec::new();
+    labels.push(KeyValue::new(messaging::SYSTEM_NAME, system));
+    labels.push(KeyValue::new(messaging::OPERATION_NAME, operation));
+    if let Some(kind) = kind {
+        labels.push(KeyValue::new(messaging::OPERATION_TYPE, kind));
+    }
+    if let Some(template) = destination.template {
+        labels.push(KeyValue::new(messaging::DESTINATION_TEMPLATE, template));
+    } else if let Some(name) = destination.low_cardinality() {
+        labels.push(KeyValue::new(messaging::DESTINATION_NAME, name.to_owned()));
+    }
+    if let Some(partition) = destination.partition {
+        labels.push(KeyValue::new(
+            messaging::DESTINATION_PARTITION_ID,
+            partition.to_owned(),
+        ));
+    }
+    if let Some(group) = group {
+        labels.push(KeyValue::new(
+            messaging::CONSUMER_GROUP_NAME,
+            group.to_owned(),
+        ));
+    }
+    labels
+}
+
+/// What the span says of a destination beyond the labels.
+pub(super) fn push_destination(destination: &Destination<'_>, to: &mut Attributes) {
+    let is_label = destination.template.is_none() && destination.low_cardinality().is_some();
+    if !is_label && !destination.name.is_empty() {
+        to.push(messaging::DESTINATION_NAME, destination.name.to_owned());
+    }
+    if destination.is_anonymous {
+        to.push(messaging::DESTINATION_ANONYMOUS, true);
+    }
+    if destination.is_temporary {
+        to.push(messaging::DESTINATION_TEMPORARY, true);
+    }
+}
+
+pub(super) fn name(operation: &'static str, destination: &Destination<'_>) -> Cow<'static, str> {
+    destination
+        .low_cardinality()
+        .map_or(Cow::Borrowed(operation), |target| {
+            name_of(operation, target)
+        })
+}
+
+/// Starts sending a message. Inject the operation's context into it, unless `kept` is a
+/// context that it already carries and is to keep: the span is then a CLIENT span that links
+/// to it. End the operation with the broker's answer.
+pub fn send<H>(
+    operation: &'static str,
+    client: &Client<'_>,
+    destination: &Destination<'_>,
+    kept: Option<SpanContext>,
+    options: &Options<H>,
+    attributes: impl FnOnce(&mut Attributes),
+) -> Operation<ClientRecord> {
+    let kind = if kept.is_some() {
+        SpanKind::Client
+    } else {
+        SpanKind::Producer
+    };
+    let labels = client.labels(
+        operation,
+        Some(messaging::operation_type::SEND),
+        destination,
+    );
+    let builder = Operation::builder(&options.telemetry, kind, name(operation, destination))
+        .link(kept.unwrap_or(SpanContext::NONE), Vec::new());
+    start(
+        builder,
+        client,
+        destination,
+        labels,
+        Counted::Sent,
+        options,
+        attributes,
+    )
+}
+
+/// Starts the operation that received `messages`: none for no messages. Its links tell them
+/// apart; what they have in common is on the span.
+pub fn receive<M: Message, H>(
+    operation: &'static str,
+    client: &Client<'_>,
+    messages: &[M],
+    options: &Options<H>,
+) -> Option<Operation<ClientRecord>> {
+    if messages.is_empty() {
+        return None;
+    }
+    let common = Common::of(messages);
+    let destination = Destination {
+        partition: common.partition,
+        ..common.destination
+    };
+    let labels = client.labels(
+        operation,
+        Some(messaging::operation_type::RECEIVE),
+        &destination,
+    );
+    let mut builder = Operation::builder(
+        &options.telemetry,
+        SpanKind::Client,
+        name(operation, &destination),
+    );
+    for (sender, attributes) in links(messages, &common, options) {
+        builder = builder.link(sender, attributes);
+    }
+    let count = messages.len();
+    Some(start(
+        builder,
+        client,
+        &destination,
+        labels,
+        Counted::Consumed(count as u64),
+        options,
+        |to| {
+            to.push(messaging::BATCH_MESSAGE_COUNT, whole(count as u64));
+            if count > MAX_LINKS {
+                to.push(ml::LINKS_DROPPED, whole((count - MAX_LINKS) as u64));
+            }
+        },
+    ))
+}
+
+/// Starts settling messages: `ack`, `nack`, `reject`, `commit`.
+pub fn settle<H>(
+    operation: &'static str,
+    client: &Client<'_>,
+    destination: &Destination<'_>,
+    options: &Options<H>,
+    attributes: impl FnOnce(&mut Attributes),
+) -> Operation<ClientRecord> {
+    let labels = client.labels(
+        operation,
+        Some(messaging::operation_type::SETTLE),
+        destination,
+    );
+    let builder = Operation::builder(
+        &options.telemetry,
+        SpanKind::Client,
+        name(operation, destination),
+    );
+    start(
+        builder,
+        client,
+        destination,
+        labels,
+        Counted::Nothing,
+        options,
+        attributes,
+    )
+}
+
+fn start<H>(
+    builder: OperationBuilder<'_>,
+    client: &Client<'_>,
+    destination: &Destination<'_>,
+    labels: Vec<KeyValue>,
+    counted: Counted,
+    options: &Options<H>,
+    attributes: impl FnOnce(&mut Attributes),
+) -> Operation<ClientRecord> {
+    builder
+        .parent(Context::current())
+        .attribute_cap(options.attribute_cap)
+        .start(
+            ClientRecord {
+                labels: labels.clone(),
+                counted,
+            },
+            |to| {
+                to.extend(labels);
+                push_destination(destination, to);
+                if let Some(id) = client.id.filter(|_| options.detail > Detail::Minimal) {
+                    to.push(messaging::CLIENT_ID, id.to_owned());
+                }
+                attributes(to);
+            },
+        )
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Counted {
+    Nothing,
+    Sent,
+    Consumed(u64),
+}
+
+/// What an operation of a messaging client records.
+#[derive(Debug)]
+pub struct ClientRecord {
+    labels: Vec<KeyValue>,
+    counted: Counted,
+}
+
+impl ClientRecord {
+    /// The broker has said where it put the message.
+    pub fn stored_in(&mut self, partition: String) {
+        self.labels.push(KeyValue::new(
+            messaging::DESTINATION_PARTITION_ID,
+            partition,
+        ));
+    }
+}
+
+impl Record for ClientRecord {
+    fn record(&mut self, end: &mut End<'_>) {
+        let Some(instruments) = end.instruments else {
+            return;
+        };
+        let mut labels = std::mem::take(&mut self.labels);
+        labels.extend(end.error_label());
+        instruments
+            .messaging_client_operation_duration
+            .record(end.duration.as_secs_f64(), &labels);
+        labels.retain(|label| label.key.as_str() != messaging::OPERATION_TYPE);
+        match self.counted {
+            Counted::Nothing => {}
+            Counted::Sent => instruments.messaging_client_sent_messages.add(1, &labels),
+            Counted::Consumed(count) => instruments
+                .messaging_client_consumed_messages
+                .add(count, &labels),
+        }
+    }
+}

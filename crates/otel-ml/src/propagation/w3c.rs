@@ -1,0 +1,180 @@
+//! W3C Trace Context (level 2) and Baggage, strict as the specification has it.
+
+use std::sync::LazyLock;
+
+use opentelemetry::Context;
+use opentelemetry::baggage::BaggageExt;
+use opentelemetry::propagation::text_map_propagator::FieldIter;
+use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
+use opentelemetry::trace::{SpanContext, TraceContextExt, TraceState};
+
+use super::tracestate::{ParsedState, RawTraceState};
+use super::{Anomaly, TraceParent, baggage, tracestate};
+use crate::carrier::{ExtractCarrier, Field, InjectCarrier, Only, Repeated};
+
+/// W3C Trace Context and Baggage as one OpenTelemetry propagator.
+///
+/// What it does that the SDK's does not: it refuses repeated and malformed `traceparent`
+/// fields, joins `tracestate` fields sent in several lines, keeps lists with level-2 keys,
+/// keeps the `random` flag, and sends no empty `tracestate`.
+///
+/// ```
+/// use otel_ml::propagation::W3cPropagator;
+/// use otel_ml::opentelemetry::propagation::TextMapPropagator;
+///
+/// let propagator = W3cPropagator::new();
+/// assert_eq!(propagator.fields().collect::<Vec<_>>(), ["traceparent", "tracestate", "baggage"]);
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct W3cPropagator {
+    _private: (),
+}
+
+impl W3cPropagator {
+    /// The propagator; it has no settings.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { _private: () }
+    }
+}
+
+impl TextMapPropagator for W3cPropagator {
+    fn inject_context(&self, cx: &Context, injector: &mut dyn Injector) {
+        inject(cx, &mut AnyInjector(injector));
+    }
+
+    fn extract_with_context(&self, cx: &Context, extractor: &dyn Extractor) -> Context {
+        extract(cx.clone(), &AnyExtractor(extractor)).0
+    }
+
+    fn fields(&self) -> FieldIter<'_> {
+        static FIELDS: LazyLock<[String; 3]> =
+            LazyLock::new(|| Field::ALL.map(|field| field.name().to_owned()));
+        FieldIter::new(FIELDS.as_slice())
+    }
+}
+
+/// Adds what `carrier` holds to `base`. Without a valid field `base` comes back as it was.
+pub(crate) fn extract<C: ExtractCarrier>(base: Context, carrier: &C) -> (Context, Option<Anomaly>) {
+    let (mut cx, mut anomaly) = match parent(carrier) {
+        Ok(Some(parent)) => (with_parent(&base, parent, carrier), None),
+        Ok(None) => (base, None),
+        Err(anomaly) => (base, Some(anomaly)),
+    };
+    if let Some(list) = tracestate::join(carrier, Field::Baggage) {
+        if list.len() > baggage::MAX_BYTES {
+            anomaly = anomaly.or(Some(Anomaly::Oversized));
+        } else {
+            let baggage = baggage::parse(&list);
+            if !baggage.is_empty() {
+                cx = cx.with_baggage(baggage);
+            }
+        }
+    }
+    (cx, anomaly)
+}
+
+fn parent<C: ExtractCarrier>(carrier: &C) -> Result<Option<TraceParent>, Anomaly> {
+    let found = match carrier.only(Field::TraceParent) {
+        Only::Nothing => return Ok(None),
+        Only::One(value) => TraceParent::parse(value),
+        Only::Several if C::REPEATED == Repeated::Refuse => return Err(Anomaly::Duplicate),
+        Only::Several => carrier
+            .values(Field::TraceParent)
+            .filter_map(TraceParent::parse)
+            .last(),
+    };
+    found.map(Some).ok_or(Anomaly::Malformed)
+}
+
+fn with_parent<C: ExtractCarrier>(base: &Context, parent: TraceParent, carrier: &C) -> Context {
+    let state = tracestate::join(carrier, Field::TraceState);
+    let state = state
+        .as_deref()
+        .map_or(ParsedState::None, tracestate::parse);
+    let remote = |state| {
+        let span = SpanContext::new(parent.trace_id, parent.span_id, parent.flags, true, state);
+        base.with_remote_span_context(span)
+    };
+    match state {
+        ParsedState::None => remote(TraceState::NONE),
+        ParsedState::Known(state) => remote(state),
+        ParsedState::Raw(list) => remote(TraceState::NONE).with_value(RawTraceState {
+            trace_id: parent.trace_id,
+            list,
+        }),
+    }
+}
+
+/// Writes `cx` into `carrier`, in place of whatever it held. A context without a valid
+/// span leaves the carrier's parent alone: there is nothing to put in its place.
+pub(crate) fn inject<C: InjectCarrier>(cx: &Context, carrier: &mut C) {
+    let span = cx.span();
+    let span = span.span_context();
+    if span.is_valid() {
+        let parent = TraceParent {
+            trace_id: span.trace_id(),
+            span_id: span.span_id(),
+            flags: span.trace_flags(),
+        };
+        carrier.replace(Field::TraceParent, &parent.format());
+        let raw = || {
+            cx.get::<RawTraceState>()
+                .filter(|raw| raw.trace_id == span.trace_id())
+        };
+        match tracestate::format(span.trace_state()) {
+            Some(list) => carrier.replace(Field::TraceState, list.as_bytes()),
+            None => match raw() {
+                Some(raw) => carrier.replace(Field::TraceState, raw.list.as_bytes()),
+                None => carrier.remove(Field::TraceState),
+            },
+        }
+    }
+    match baggage::format(cx.baggage()) {
+        Some(list) => carrier.replace(Field::Baggage, list.as_bytes()),
+        None if span.is_valid() => carrier.remove(Field::Baggage),
+        None => {}
+    }
+}
+
+struct AnyExtractor<'a>(&'a dyn Extractor);
+
+impl Extractor for AnyExtractor<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key)
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.keys()
+    }
+}
+
+impl ExtractCarrier for AnyExtractor<'_> {
+    const TRANSPORT: &'static str = "any";
+
+    fn values(&self, field: Field) -> impl Iterator<Item = &[u8]> {
+        self.0
+            .get_all(field.name())
+            .into_iter()
+            .flatten()
+            .map(str::as_bytes)
+    }
+}
+
+struct AnyInjector<'a>(&'a mut dyn Injector);
+
+impl Injector for AnyInjector<'_> {
+    fn set(&mut self, key: &str, value: String) {
+        self.0.set(key, value);
+    }
+}
+
+impl InjectCarrier for AnyInjector<'_> {
+    fn replace(&mut self, field: Field, value: &[u8]) {
+        self.0
+            .set(field.name(), String::from_utf8_lossy(value).into_owned());
+    }
+
+    /// The API's injectors can only set.
+    fn remove(&mut self, _field: Field) {}
+}

@@ -1,0 +1,304 @@
+//! A span around a piece of work of one's own: what stages and model operations share.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Poll, ready};
+use std::time::Duration;
+
+use futures_core::Stream;
+use opentelemetry::trace::SpanKind;
+use opentelemetry::{Context, Key, Value};
+use pin_project::pin_project;
+
+use crate::attributes::Attributes;
+use crate::facts::Shared;
+use crate::instruments::Instruments;
+use crate::intern::span_name;
+use crate::ml_span::MlSpan;
+use crate::operation::{Handle, Operation, Record};
+use crate::outcome::Outcome;
+use crate::stream::{InstrumentedStream, Items};
+use crate::telemetry::Telemetry;
+
+/// The span name `{operation} {target}`.
+pub(crate) fn name_of(operation: &'static str, target: &str) -> Cow<'static, str> {
+    span_name(operation, target).map_or_else(
+        || format!("{operation} {target}").into(),
+        |known| known.name.into(),
+    )
+}
+
+/// What a task records, beyond its span.
+pub trait TaskRecord: Record {
+    /// What its stream has yielded, if it ends with one.
+    fn items(&mut self) -> &mut Items;
+
+    /// The stream has yielded an item, `gap` after the one before it.
+    fn yielded(&mut self, _gap: Option<Duration>, _instruments: Option<&Instruments>) {}
+}
+
+/// A piece of work that is about to start, and how it will be recorded.
+///
+/// Made by [`stage`](crate::stage()), [`genai`](crate::genai), [`db`](crate::db) and
+/// [`model`](crate::model). The span's parent is the context that is current when the work
+/// starts; inside, [`MlSpan::current`] finds this operation. It records through the
+/// [`Telemetry`] of the operation around it, else through the global one.
+///
+/// The plain forms take work that returns a `Result`, so that no error goes unrecorded;
+/// the `_infallible` forms take any other.
+///
+/// # When it ends
+/// When the work returns, fails (`error.type` is the name of the error's type), panics
+/// (`panic`), or is dropped half-way (`ml.cancel.reason`, no error).
+#[must_use = "nothing is recorded until the work is run"]
+pub struct Task<R: TaskRecord> {
+    pub(crate) telemetry: Telemetry,
+    pub(crate) kind: SpanKind,
+    name: Cow<'static, str>,
+    attributes: Attributes,
+    is_tracing: bool,
+    pub(crate) record: R,
+}
+
+impl<R: TaskRecord> Task<R> {
+    pub(crate) fn new(kind: SpanKind, name: Cow<'static, str>, record: R) -> Self {
+        let around =
+            Context::map_current(|cx| cx.get::<Shared>().map(|shared| shared.telemetry.clone()));
+        let telemetry = around.unwrap_or_default();
+        let is_tracing = telemetry.is_tracing();
+        Self {
+            telemetry,
+            kind,
+            name,
+            attributes: Attributes::unbounded(),
+            is_tracing,
+            record,
+        }
+    }
+
+    /// An attribute that the sampler sees. It can't be written again.
+    pub(crate) fn push(&mut self, key: impl Into<Key>, value: impl Into<Value>) {
+        if self.is_tracing {
+            self.attributes.push(key, value);
+        }
+    }
+
+    pub(crate) fn replace(&mut self, key: &'static str, value: &'static str) {
+        self.attributes.replace(key, value);
+    }
+
+    /// Records through `telemetry`.
+    pub fn telemetry(self, telemetry: &Telemetry) -> Self {
+        Self {
+            telemetry: telemetry.clone(),
+            is_tracing: telemetry.is_tracing(),
+            ..self
+        }
+    }
+
+    /// Adds an attribute of one's own.
+    pub fn attribute(mut self, key: impl Into<Key>, value: impl Into<Value>) -> Self {
+        self.push(key, value);
+        self
+    }
+
+    /// Starts it by hand; the guard ends it. For work that no closure, future or stream holds.
+    pub fn start(self) -> Running<R> {
+        let Self {
+            telemetry,
+            kind,
+            name,
+            attributes,
+            record,
+            ..
+        } = self;
+        let operation = Operation::builder(&telemetry, kind, name)
+            .parent(Context::current())
+            .handle(Handle::Always)
+            .start(record, |to| {
+                to.take_keys();
+                to.extend(attributes.into_vec());
+            });
+        Running { operation }
+    }
+
+    /// Runs `work`, from its first poll to its result.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub fn run<T, E, F: Future<Output = Result<T, E>>>(self, work: F) -> Run<F, R, Fallible> {
+        Run {
+            work,
+            state: State::Waiting(self),
+            outcome: Fallible,
+        }
+    }
+
+    /// Runs `work` that can't fail.
+    pub fn run_infallible<F: Future>(self, work: F) -> Run<F, R, Infallible> {
+        Run {
+            work,
+            state: State::Waiting(self),
+            outcome: Infallible,
+        }
+    }
+
+    /// Runs `work` on this thread.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub fn in_scope<T, E>(self, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        let mut running = self.start();
+        let result = running.scope(work);
+        running.finish(Outcome::of(&result));
+        result
+    }
+
+    /// Runs `work` that can't fail on this thread.
+    pub fn in_scope_infallible<T>(self, work: impl FnOnce() -> T) -> T {
+        let mut running = self.start();
+        let value = running.scope(work);
+        running.finish(Outcome::Ok);
+        value
+    }
+
+    /// Starts now and ends with `stream`: at its end, at its first error, or when dropped.
+    pub fn stream<T, E, S: Stream<Item = Result<T, E>>>(
+        self,
+        stream: S,
+    ) -> InstrumentedStream<S, R, Fallible> {
+        InstrumentedStream::new(stream, self.start().operation, Fallible)
+    }
+
+    /// Starts now and ends with `stream`, whose items are no errors.
+    pub fn stream_infallible<S: Stream>(self, stream: S) -> InstrumentedStream<S, R, Infallible> {
+        InstrumentedStream::new(stream, self.start().operation, Infallible)
+    }
+}
+
+impl<R: TaskRecord> fmt::Debug for Task<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Task")
+            .field("name", &self.name)
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Tells the outcome of a value.
+pub trait TellOutcome<T> {
+    /// The outcome that `value` is.
+    fn tell(&self, value: &T) -> Outcome;
+}
+
+/// The outcome of a `Result`.
+#[derive(Clone, Copy, Debug)]
+pub struct Fallible;
+
+impl<T, E> TellOutcome<Result<T, E>> for Fallible {
+    fn tell(&self, result: &Result<T, E>) -> Outcome {
+        Outcome::of(result)
+    }
+}
+
+/// The outcome of anything else: it is fine.
+#[derive(Clone, Copy, Debug)]
+pub struct Infallible;
+
+impl<T> TellOutcome<T> for Infallible {
+    fn tell(&self, _value: &T) -> Outcome {
+        Outcome::Ok
+    }
+}
+
+/// A task that has started.
+///
+/// # When it ends
+/// By [`finish`](Self::finish); dropped before, as cancelled.
+#[must_use = "dropping it ends the operation as cancelled"]
+pub struct Running<R: TaskRecord> {
+    operation: Operation<R>,
+}
+
+impl<R: TaskRecord> Running<R> {
+    /// Runs a part of the work in the operation's context.
+    pub fn scope<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        self.operation.scope(work)
+    }
+
+    /// The context of the operation, to hand to work elsewhere.
+    #[must_use]
+    pub fn context(&self) -> Context {
+        self.operation.context().cloned().unwrap_or_default()
+    }
+
+    /// The handle to write facts by.
+    #[must_use]
+    pub fn span(&self) -> MlSpan {
+        self.operation
+            .context()
+            .map(MlSpan::from_context)
+            .unwrap_or_default()
+    }
+
+    /// Ends it.
+    pub fn finish(self, outcome: Outcome) {
+        self.operation.finish(outcome);
+    }
+}
+
+impl<R: TaskRecord> fmt::Debug for Running<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Running").field(&self.operation).finish()
+    }
+}
+
+/// The future of [`Task::run`].
+///
+/// # Cancel safety
+/// Dropped before its first poll it records nothing; dropped later it ends as cancelled.
+#[pin_project]
+#[must_use = "futures do nothing unless polled"]
+pub struct Run<F, R: TaskRecord, O> {
+    // Dropped before the state: what the work writes while it is dropped still counts.
+    #[pin]
+    work: F,
+    state: State<R>,
+    outcome: O,
+}
+
+enum State<R: TaskRecord> {
+    Waiting(Task<R>),
+    Running(Operation<R>),
+    Done,
+}
+
+impl<F: Future, R: TaskRecord, O: TellOutcome<F::Output>> Future for Run<F, R, O> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        if matches!(this.state, State::Waiting(_))
+            && let State::Waiting(task) = std::mem::replace(this.state, State::Done)
+        {
+            *this.state = State::Running(task.start().operation);
+        }
+        let State::Running(operation) = this.state else {
+            return this.work.poll(cx);
+        };
+        let value = ready!(operation.scope(|| this.work.poll(cx)));
+        operation.end(&this.outcome.tell(&value));
+        *this.state = State::Done;
+        Poll::Ready(value)
+    }
+}
+
+impl<F: fmt::Debug, R: TaskRecord, O> fmt::Debug for Run<F, R, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run")
+            .field("work", &self.work)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,408 @@
+//! Where spans and metrics go, and how context is passed on.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock, OnceLock};
+
+use opentelemetry::global::{BoxedTracer, ObjectSafeTracer};
+use opentelemetry::metrics::{Meter, MeterProvider};
+use opentelemetry::propagation::TextMapPropagator;
+use opentelemetry::trace::{
+    Span, SpanBuilder, SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState,
+    Tracer, TracerProvider,
+};
+use opentelemetry::{Context, InstrumentationScope, KeyValue, global};
+use otel_ml_semconv::{SCHEMA_URL, gen_ai, ml};
+
+use crate::carrier::{ExtractCarrier, InjectCarrier};
+use crate::instruments::Instruments;
+use crate::intern::Interner;
+use crate::propagation::{Anomaly, Propagation};
+
+/// The tracer, the instruments and the propagator that an instrumentation uses.
+///
+/// A cheap handle: clones share everything. [`Telemetry::global`], the default everywhere,
+/// uses the global providers; they are resolved when first used, not when the handle or a
+/// layer is made, and looked for again while they are missing (on each of the first 64
+/// uses, then on every 64th). A provider that was found is kept for the life of the process.
+///
+/// ```
+/// use otel_ml::Telemetry;
+/// use opentelemetry_sdk::trace::SdkTracerProvider;
+///
+/// let provider = SdkTracerProvider::builder().build();
+/// let telemetry = Telemetry::builder().tracer_provider(&provider).without_metrics().build();
+/// assert!(telemetry.is_tracing());
+/// assert!(telemetry.instruments().is_none());
+/// ```
+#[derive(Clone)]
+pub struct Telemetry(Handle);
+
+#[derive(Clone)]
+enum Handle {
+    Global,
+    Off,
+    Own(Arc<State>),
+}
+
+static OFF: State = State::new(Source::Off, Source::Off, Propagation::auto());
+static GLOBAL: State = State::new(Source::Global, Source::Global, Propagation::auto());
+
+struct State {
+    tracers: Source<BoxedTracer>,
+    meters: Source<Meter>,
+    tracer: OnceLock<BoxedTracer>,
+    tracer_pace: Pace,
+    instruments: OnceLock<Instruments>,
+    instruments_pace: Pace,
+    propagation: Propagation,
+    interner: Interner,
+    /// Whether prompts and answers are recorded; `None` for what the environment says.
+    content: Option<bool>,
+}
+
+enum Source<T> {
+    Global,
+    Given(T),
+    Off,
+}
+
+impl State {
+    const fn new(
+        tracers: Source<BoxedTracer>,
+        meters: Source<Meter>,
+        propagation: Propagation,
+    ) -> Self {
+        Self {
+            tracers,
+            meters,
+            tracer: OnceLock::new(),
+            tracer_pace: Pace::new(),
+            instruments: OnceLock::new(),
+            instruments_pace: Pace::new(),
+            propagation,
+            interner: Interner::new(),
+            content: None,
+        }
+    }
+
+    fn look_for_tracer(&self) -> Option<&BoxedTracer> {
+        if !self.tracer_pace.is_due() {
+            return None;
+        }
+        let tracer = global::tracer_with_scope(scope());
+        if is_noop(&tracer) {
+            return None;
+        }
+        Some(self.tracer.get_or_init(|| tracer))
+    }
+
+    fn look_for_meter(&self) -> Option<&Instruments> {
+        let meter = match &self.meters {
+            Source::Given(meter) => {
+                return Some(self.instruments.get_or_init(|| Instruments::new(meter)));
+            }
+            Source::Off => return None,
+            Source::Global if !self.instruments_pace.is_due() => return None,
+            Source::Global => global::meter_with_scope(scope()),
+        };
+        // One thread at a time: an SDK keeps every observable callback it is given.
+        let _only_one = self.instruments_pace.try_enter()?;
+        if let Some(instruments) = self.instruments.get() {
+            return Some(instruments);
+        }
+        let instruments = Instruments::if_observed(&meter)?;
+        Some(self.instruments.get_or_init(|| instruments))
+    }
+}
+
+impl Telemetry {
+    /// The global providers and propagator.
+    #[must_use]
+    pub const fn global() -> Self {
+        Self(Handle::Global)
+    }
+
+    /// Records nothing.
+    pub(crate) const fn off() -> Self {
+        Self(Handle::Off)
+    }
+
+    /// Providers and a propagator of one's own.
+    pub const fn builder() -> TelemetryBuilder {
+        TelemetryBuilder {
+            tracers: Source::Global,
+            meters: Source::Global,
+            propagator: None,
+            content: None,
+        }
+    }
+
+    #[inline]
+    fn state(&self) -> &State {
+        match &self.0 {
+            Handle::Global => &GLOBAL,
+            Handle::Off => &OFF,
+            Handle::Own(state) => state,
+        }
+    }
+
+    /// Whether a tracer is there. While none is, every call may look for one.
+    #[must_use]
+    #[inline]
+    pub fn is_tracing(&self) -> bool {
+        self.tracer().is_some()
+    }
+
+    #[inline]
+    pub(crate) fn tracer(&self) -> Option<&BoxedTracer> {
+        let state = self.state();
+        match &state.tracers {
+            Source::Given(tracer) => Some(tracer),
+            Source::Off => None,
+            Source::Global => state.tracer.get().or_else(|| state.look_for_tracer()),
+        }
+    }
+
+    /// The instruments, or `None` while no meter provider is there.
+    #[must_use]
+    #[inline]
+    pub fn instruments(&self) -> Option<&Instruments> {
+        let state = self.state();
+        state.instruments.get().or_else(|| state.look_for_meter())
+    }
+
+    /// Whether context is passed on even while no tracer is there: a propagator was set.
+    #[must_use]
+    pub fn is_propagating(&self) -> bool {
+        self.state().propagation.is_set()
+    }
+
+    /// What `carrier` says of its sender, as a fresh context: never the current one.
+    /// A field that is not valid is counted in `ml.propagation.anomalies` and left out.
+    #[must_use]
+    pub fn extract<C: ExtractCarrier>(&self, carrier: &C) -> Context {
+        let (cx, anomaly) = self.state().propagation.extract(carrier);
+        if let Some(anomaly) = anomaly {
+            self.count_anomaly(anomaly, C::TRANSPORT);
+        }
+        cx
+    }
+
+    /// Writes `cx` into `carrier`, replacing the fields it held.
+    pub fn inject<C: InjectCarrier>(&self, cx: &Context, carrier: &mut C) {
+        self.state().propagation.inject(cx, carrier);
+    }
+
+    #[cold]
+    pub(crate) fn count_anomaly(&self, anomaly: Anomaly, transport: &'static str) {
+        if let Some(instruments) = self.instruments() {
+            let labels = [
+                KeyValue::new(ml::PROPAGATION_ANOMALY, anomaly.as_str()),
+                KeyValue::new(ml::PROPAGATION_TRANSPORT, transport),
+            ];
+            instruments.propagation_anomalies.add(1, &labels);
+        }
+    }
+
+    /// Shared copies of text that comes again and again from the wire.
+    #[must_use]
+    pub fn interner(&self) -> &Interner {
+        &self.state().interner
+    }
+
+    /// Whether prompts and answers may be recorded on spans.
+    #[must_use]
+    pub fn captures_content(&self) -> bool {
+        static BY_ENVIRONMENT: LazyLock<bool> = LazyLock::new(|| {
+            let value = std::env::var(gen_ai::CAPTURE_MESSAGE_CONTENT_ENV).unwrap_or_default();
+            let on_spans = [
+                "true",
+                gen_ai::capture::SPAN_ONLY,
+                gen_ai::capture::SPAN_AND_EVENT,
+            ];
+            on_spans.iter().any(|form| value.eq_ignore_ascii_case(form))
+        });
+        self.state().content.unwrap_or_else(|| *BY_ENVIRONMENT)
+    }
+
+    fn propagation(&self) -> &impl fmt::Debug {
+        &self.state().propagation
+    }
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self::global()
+    }
+}
+
+impl fmt::Debug for Telemetry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let source = match self.0 {
+            Handle::Global => "global",
+            Handle::Off => "off",
+            Handle::Own(_) => "own",
+        };
+        f.debug_struct("Telemetry")
+            .field("source", &source)
+            .field("propagation", self.propagation())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Puts a [`Telemetry`] together. A signal that is neither given nor switched off uses the
+/// global provider.
+#[must_use]
+pub struct TelemetryBuilder {
+    tracers: Source<BoxedTracer>,
+    meters: Source<Meter>,
+    propagator: Option<Box<dyn TextMapPropagator + Send + Sync>>,
+    content: Option<bool>,
+}
+
+impl TelemetryBuilder {
+    /// Takes spans' tracer from `provider`.
+    pub fn tracer_provider<P>(self, provider: &P) -> Self
+    where
+        P: TracerProvider,
+        P::Tracer: Send + Sync + 'static,
+        <P::Tracer as Tracer>::Span: Send + Sync + 'static,
+    {
+        let tracer: Box<dyn ObjectSafeTracer + Send + Sync> =
+            Box::new(provider.tracer_with_scope(scope()));
+        Self {
+            tracers: Source::Given(BoxedTracer::new(tracer)),
+            ..self
+        }
+    }
+
+    /// Takes the meter from `provider`.
+    pub fn meter_provider(self, provider: &dyn MeterProvider) -> Self {
+        Self {
+            meters: Source::Given(provider.meter_with_scope(scope())),
+            ..self
+        }
+    }
+
+    /// Uses `propagator` in place of the automatic choice.
+    pub fn propagator(self, propagator: impl TextMapPropagator + Send + Sync + 'static) -> Self {
+        Self {
+            propagator: Some(Box::new(propagator)),
+            ..self
+        }
+    }
+
+    /// Records no spans. Context is still passed on.
+    pub fn without_traces(self) -> Self {
+        Self {
+            tracers: Source::Off,
+            ..self
+        }
+    }
+
+    /// Records no metrics.
+    pub fn without_metrics(self) -> Self {
+        Self {
+            meters: Source::Off,
+            ..self
+        }
+    }
+
+    /// Records prompts and answers where they are handed over, or never, in place of what
+    /// `OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT` says (which is never, unless set).
+    pub fn capture_content(self, wanted: bool) -> Self {
+        Self {
+            content: Some(wanted),
+            ..self
+        }
+    }
+
+    /// The handle.
+    #[must_use]
+    pub fn build(self) -> Telemetry {
+        let propagation = self
+            .propagator
+            .map_or_else(Propagation::auto, Propagation::Given);
+        let state = State::new(self.tracers, self.meters, propagation);
+        Telemetry(Handle::Own(Arc::new(State {
+            content: self.content,
+            ..state
+        })))
+    }
+}
+
+impl fmt::Debug for TelemetryBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TelemetryBuilder")
+            .field("propagator", &self.propagator)
+            .finish_non_exhaustive()
+    }
+}
+
+fn scope() -> InstrumentationScope {
+    InstrumentationScope::builder("otel-ml")
+        .with_version(env!("CARGO_PKG_VERSION"))
+        .with_schema_url(SCHEMA_URL)
+        .build()
+}
+
+/// Whether spans of `tracer` come to nothing, found out without starting one.
+///
+/// Under a suppressed context an SDK answers with an invalid span; the API's no-op tracer
+/// hands the parent's span context back.
+fn is_noop(tracer: &BoxedTracer) -> bool {
+    static PROBE: LazyLock<Context> = LazyLock::new(|| {
+        let parent = SpanContext::new(
+            TraceId::from(1),
+            SpanId::from(1),
+            TraceFlags::NOT_SAMPLED,
+            true,
+            TraceState::NONE,
+        );
+        Context::new()
+            .with_remote_span_context(parent)
+            .with_telemetry_suppressed()
+    });
+    tracer
+        .build_with_context(SpanBuilder::from_name("probe"), &PROBE)
+        .span_context()
+        .is_valid()
+}
+
+/// When to look again for something that was not there.
+struct Pace {
+    uses: AtomicU32,
+    entered: AtomicU32,
+}
+
+impl Pace {
+    const EAGER: u32 = 64;
+
+    const fn new() -> Self {
+        Self {
+            uses: AtomicU32::new(0),
+            entered: AtomicU32::new(0),
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        let uses = self.uses.fetch_add(1, Ordering::Relaxed);
+        uses < Self::EAGER || uses.is_multiple_of(Self::EAGER)
+    }
+
+    fn try_enter(&self) -> Option<Entered<'_>> {
+        self.entered
+            .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
+            .ok()?;
+        Some(Entered(&self.entered))
+    }
+}
+
+struct Entered<'a>(&'a AtomicU32);
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.0.store(0, Ordering::Release);
+    }
+}
