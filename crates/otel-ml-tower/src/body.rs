@@ -1,0 +1,194 @@
+//! A response body that ends its operation when it ends.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Buf;
+use http::{HeaderMap, response};
+use http_body::{Body, Frame, SizeHint};
+use otel_ml::opentelemetry::trace::SpanContext;
+use otel_ml::semconv::ml;
+use otel_ml::{End, Operation, Options, Outcome, Record};
+use pin_project::pin_project;
+
+/// What a transport on top of HTTP makes of a response's body.
+pub trait Exchange: Record {
+    /// The settings it was made with.
+    type Hooks;
+
+    /// The settings it was made with.
+    fn options(&self) -> &Options<Self::Hooks>;
+
+    /// Takes in the head of the answer; `span` is the operation's. Says whether the head
+    /// ends the exchange, whatever body follows.
+    fn head(&mut self, head: &mut response::Parts, span: &SpanContext) -> bool;
+
+    /// Bodies of known length up to this many bytes are passed on untouched.
+    fn untouched_up_to(&self) -> u64;
+
+    /// Counts what the body yields.
+    fn streamed(&mut self) -> &mut Streamed;
+
+    /// Takes in the trailers: gRPC has its status there.
+    fn trailers(&mut self, trailers: &HeaderMap);
+
+    /// The outcome when the body ends as it should.
+    fn outcome(&self) -> Outcome;
+}
+
+/// Which body type a response gets.
+pub trait WrapBody<B: Body, X: Exchange> {
+    /// The response's new body.
+    type Body: Body;
+
+    /// Passes a body on.
+    fn untouched(body: B) -> Self::Body;
+
+    /// Passes a body on that ends its operation.
+    fn wrapped(body: InstrumentedBody<B, X>) -> Self::Body;
+}
+
+/// What a streamed body has yielded so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Streamed {
+    /// Data frames.
+    pub chunks: u64,
+    /// Bytes in them.
+    pub bytes: u64,
+    /// From the operation's start to the first of them.
+    pub time_to_first_chunk: Option<Duration>,
+}
+
+impl Streamed {
+    /// Adds what is known of the body to the span. A body that was not watched adds nothing.
+    pub fn record(&self, end: &mut End<'_>) {
+        let Some(first) = self.time_to_first_chunk.filter(|_| end.is_recording()) else {
+            return;
+        };
+        end.set(ml::RESPONSE_TIME_TO_FIRST_CHUNK, first.as_secs_f64());
+        end.set(
+            ml::RESPONSE_CHUNK_COUNT,
+            i64::try_from(self.chunks).unwrap_or(i64::MAX),
+        );
+        end.set(
+            ml::RESPONSE_SIZE,
+            i64::try_from(self.bytes).unwrap_or(i64::MAX),
+        );
+    }
+}
+
+/// A body that belongs to an operation, or a body passed on untouched.
+///
+/// Frames, trailers, size hint and end of stream are the inner body's.
+///
+/// # When it ends
+/// The operation ends with the last frame (also when the inner body says that it was the
+/// last before it is asked again), with the trailers, with an error, or, when the body is
+/// dropped before any of these, as cancelled.
+#[pin_project]
+pub struct InstrumentedBody<B, X: Exchange> {
+    #[pin]
+    inner: B,
+    operation: Option<Operation<X>>,
+}
+
+impl<B: Body, X: Exchange> InstrumentedBody<B, X> {
+    /// Passes `inner` on.
+    pub const fn untouched(inner: B) -> Self {
+        Self {
+            inner,
+            operation: None,
+        }
+    }
+
+    /// Ends `operation` with `inner`.
+    pub const fn new(inner: B, operation: Operation<X>) -> Self {
+        Self {
+            inner,
+            operation: Some(operation),
+        }
+    }
+
+    /// The inner body. Its operation, if it has not ended, ends as cancelled.
+    pub fn into_inner(self) -> B {
+        self.inner
+    }
+}
+
+impl<B, X> Body for InstrumentedBody<B, X>
+where
+    B: Body,
+    B::Error: 'static,
+    X: Exchange,
+{
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let mut this = self.project();
+        let Some(operation) = this.operation else {
+            return this.inner.poll_frame(cx);
+        };
+        let frame = ready!(operation.scope(|| this.inner.as_mut().poll_frame(cx)));
+        let Some((exchange, started)) = operation.record_and_start() else {
+            return Poll::Ready(frame);
+        };
+        let end = match &frame {
+            Some(Ok(frame)) => {
+                let trailers = frame.trailers_ref();
+                if let Some(data) = frame.data_ref() {
+                    let streamed = exchange.streamed();
+                    streamed.chunks += 1;
+                    streamed.bytes += data.remaining() as u64;
+                    streamed.time_to_first_chunk.get_or_insert_with(|| {
+                        started.map_or(Duration::ZERO, |started| started.elapsed())
+                    });
+                }
+                if let Some(trailers) = trailers {
+                    exchange.trailers(trailers);
+                }
+                // hyper asks no more once this is true.
+                (trailers.is_some() || this.inner.is_end_stream()).then(|| exchange.outcome())
+            }
+            Some(Err(error)) => Some(Outcome::Failed(exchange.options().error_type(error))),
+            None => Some(exchange.outcome()),
+        };
+        if let Some(outcome) = end {
+            operation.end(&outcome);
+            *this.operation = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl<B: fmt::Debug, X: Exchange> fmt::Debug for InstrumentedBody<B, X> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InstrumentedBody")
+            .field("inner", &self.inner)
+            .field("operation", &self.operation)
+            .finish()
+    }
+}
+
+/// Whether a body may be passed on untouched: nothing of it is still to come, or so little
+/// that its head tells as much as its end.
+pub fn is_small<B: Body>(body: &B, up_to: u64) -> bool {
+    body.is_end_stream()
+        || body
+            .size_hint()
+            .exact()
+            .is_some_and(|length| length <= up_to)
+}

@@ -1,0 +1,118 @@
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::request::Parts;
+use http::{Request, Response};
+use http_body::Body;
+use otel_ml::carrier::HeaderInjector;
+use otel_ml::hooks::AllHooks;
+use otel_ml::opentelemetry::Context as OtelContext;
+use tower_service::Service;
+
+use super::exchange::ClientExchange;
+use super::layer::{ClientOptions, DefaultHooks};
+use crate::body::InstrumentedBody;
+use crate::future::ResponseFuture;
+use crate::server::Tower;
+
+/// How often this request was sent before, as a request extension set by a retry layer:
+/// `http.request.resend_count`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResendCount(pub u32);
+
+/// The template that the request's path was made from, as a request extension: `url.template`,
+/// and part of the span's name.
+///
+/// # Cardinality
+/// A template such as `/models/{model}`, never a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UrlTemplate(pub &'static str);
+
+/// The service that [`OtelMlClientLayer`](super::OtelMlClientLayer) makes.
+///
+/// `poll_ready` and the errors are the inner service's; the inner service is never cloned.
+pub struct OtelMlClient<S, H = DefaultHooks> {
+    inner: S,
+    options: Arc<ClientOptions<H>>,
+}
+
+impl<S, H> OtelMlClient<S, H> {
+    /// Wraps `inner`.
+    pub const fn new(inner: S, options: Arc<ClientOptions<H>>) -> Self {
+        Self { inner, options }
+    }
+
+    /// The inner service.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service.
+    pub const fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The inner service.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, H, B, RB> Service<Request<B>> for OtelMlClient<S, H>
+where
+    S: Service<Request<B>, Response = Response<RB>>,
+    S::Error: 'static,
+    H: AllHooks<Parts>,
+    RB: Body,
+    RB::Error: 'static,
+{
+    type Response = Response<InstrumentedBody<RB, ClientExchange<H>>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future, ClientExchange<H>, Tower>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let telemetry = &self.options.common.telemetry;
+        let is_recorded = telemetry.is_tracing() || telemetry.instruments().is_some();
+        if !is_recorded && !telemetry.is_propagating() {
+            return ResponseFuture::untouched(self.inner.call(request));
+        }
+        let current = OtelContext::current();
+        let (mut parts, body) = request.into_parts();
+        if !is_recorded
+            || current.is_telemetry_suppressed()
+            || !self.options.common.hooks.accepts(&parts)
+        {
+            telemetry.inject(&current, &mut HeaderInjector(&mut parts.headers));
+            return ResponseFuture::untouched(self.inner.call(Request::from_parts(parts, body)));
+        }
+        let mut operation = ClientExchange::start(&self.options, &parts, current);
+        if let Some(cx) = operation.context() {
+            telemetry.inject(cx, &mut HeaderInjector(&mut parts.headers));
+        }
+        let request = Request::from_parts(parts, body);
+        let inner = operation.scope(|| self.inner.call(request));
+        ResponseFuture::recording(inner, operation)
+    }
+}
+
+impl<S: Clone, H> Clone for OtelMlClient<S, H> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            options: Arc::clone(&self.options),
+        }
+    }
+}
+
+impl<S: fmt::Debug, H> fmt::Debug for OtelMlClient<S, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OtelMlClient")
+            .field("inner", &self.inner)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,16 @@
+#![doc = include_str!("../README.md")]
+
+mod body;
+pub mod client;
+mod filter;
+mod future;
+mod request;
+pub mod server;
+
+pub use otel_ml;
+
+pub use body::{Exchange, InstrumentedBody, Streamed, WrapBody, is_small};
+pub use client::{OtelMlClientLayer, OtelMlClientLayerBuilder, ResendCount, UrlTemplate};
+pub use filter::{DefaultFilter, NoHealthChecks, NoStaticFiles};
+pub use future::ResponseFuture;
+pub use server::{OtelMlLayer, OtelMlLayerBuilder, PeerAddress, Route};

@@ -1,0 +1,323 @@
+//! Reading a request: what the conventions ask for, from what HTTP says.
+
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use http::header::HeaderMap;
+use http::request::Parts;
+use http::{Method, Uri, Version};
+use otel_ml::semconv::http::{KNOWN_METHODS_ENV, method};
+use otel_ml::semconv::network::protocol_version;
+use otel_ml::semconv::url::{REDACTED, REDACTED_QUERY_KEYS};
+
+/// The method as recorded: one that is known, or `_OTHER`.
+pub(crate) fn known_method(method: &Method) -> &'static str {
+    static KNOWN: LazyLock<Option<Vec<&'static str>>> = LazyLock::new(|| {
+        let list = std::env::var(KNOWN_METHODS_ENV)
+            .ok()
+            .filter(|list| !list.trim().is_empty())?;
+        let list: &'static str = Box::leak(list.into_boxed_str());
+        Some(list.split(',').map(str::trim).collect())
+    });
+    if let Some(known) = KNOWN.as_deref() {
+        return known
+            .iter()
+            .find(|known| **known == method.as_str())
+            .copied()
+            .unwrap_or(method::OTHER);
+    }
+    match *method {
+        Method::GET => method::GET,
+        Method::POST => method::POST,
+        Method::PUT => method::PUT,
+        Method::DELETE => method::DELETE,
+        Method::HEAD => method::HEAD,
+        Method::OPTIONS => method::OPTIONS,
+        Method::PATCH => method::PATCH,
+        Method::CONNECT => method::CONNECT,
+        Method::TRACE => method::TRACE,
+        _ if method.as_str() == method::QUERY => method::QUERY,
+        _ => method::OTHER,
+    }
+}
+
+/// The protocol version as recorded: `1.1`, `2`, ….
+pub(crate) const fn protocol_version(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_09 => "0.9",
+        Version::HTTP_10 => protocol_version::HTTP_1_0,
+        Version::HTTP_2 => protocol_version::HTTP_2,
+        Version::HTTP_3 => protocol_version::HTTP_3,
+        _ => protocol_version::HTTP_1_1,
+    }
+}
+
+/// `https` or `http`; other schemes carry no HTTP request.
+pub(crate) fn known_scheme(scheme: &str) -> Option<&'static str> {
+    if scheme.eq_ignore_ascii_case("https") {
+        Some("https")
+    } else if scheme.eq_ignore_ascii_case("http") {
+        Some("http")
+    } else {
+        None
+    }
+}
+
+/// The headers that a server reads, found in one pass.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Headers<'a> {
+    pub(crate) host: Option<&'a [u8]>,
+    pub(crate) user_agent: Option<&'a [u8]>,
+    pub(crate) content_length: Option<&'a [u8]>,
+    forwarded: Option<&'a [u8]>,
+    forwarded_for: Option<&'a [u8]>,
+    forwarded_host: Option<&'a [u8]>,
+    forwarded_proto: Option<&'a [u8]>,
+}
+
+impl<'a> Headers<'a> {
+    pub(crate) fn read(headers: &'a HeaderMap) -> Self {
+        let mut found = Self::default();
+        for (name, value) in headers {
+            let slot = match name.as_str() {
+                "host" => &mut found.host,
+                "user-agent" => &mut found.user_agent,
+                "content-length" => &mut found.content_length,
+                "forwarded" => &mut found.forwarded,
+                "x-forwarded-for" => &mut found.forwarded_for,
+                "x-forwarded-host" => &mut found.forwarded_host,
+                "x-forwarded-proto" => &mut found.forwarded_proto,
+                _ => continue,
+            };
+            slot.get_or_insert(value.as_bytes());
+        }
+        found
+    }
+}
+
+/// What a server reads of a request's headers and its way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Incoming<'a> {
+    pub(crate) headers: Headers<'a>,
+    pub(crate) forwarded: Forwarded<'a>,
+    pub(crate) scheme: &'static str,
+}
+
+impl<'a> Incoming<'a> {
+    pub(crate) fn read(request: &'a Parts) -> Self {
+        let headers = Headers::read(&request.headers);
+        let forwarded = Forwarded::read(&headers);
+        let immediate = || request.uri.scheme_str().and_then(known_scheme);
+        let scheme = forwarded.scheme.or_else(immediate).unwrap_or("http");
+        Self {
+            headers,
+            forwarded,
+            scheme,
+        }
+    }
+}
+
+/// What proxies say of the request's way, as far as they say it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Forwarded<'a> {
+    /// Who sent it: an address, without port.
+    pub(crate) client: Option<&'a str>,
+    /// To which host, maybe with a port.
+    pub(crate) host: Option<&'a str>,
+    /// By which scheme.
+    pub(crate) scheme: Option<&'static str>,
+}
+
+impl<'a> Forwarded<'a> {
+    /// Reads `Forwarded`, and `X-Forwarded-*` for what that does not say.
+    pub(crate) fn read(headers: &Headers<'a>) -> Self {
+        let text = |value: Option<&'a [u8]>| std::str::from_utf8(value?).ok();
+        let mut way = text(headers.forwarded).map(Self::parse).unwrap_or_default();
+        way.client = way
+            .client
+            .or_else(|| text(headers.forwarded_for).and_then(first).and_then(node));
+        way.host = way
+            .host
+            .or_else(|| text(headers.forwarded_host).and_then(first));
+        way.scheme = way.scheme.or_else(|| {
+            text(headers.forwarded_proto)
+                .and_then(first)
+                .and_then(known_scheme)
+        });
+        way
+    }
+
+    /// The first element of a `Forwarded` field: the one nearest to the client.
+    fn parse(field: &'a str) -> Self {
+        let mut way = Self::default();
+        for pair in field.split(',').next().unwrap_or_default().split(';') {
+            let Some((name, value)) = pair.split_once('=') else {
+                continue;
+            };
+            let value = value.trim().trim_matches('"');
+            match name.trim() {
+                name if name.eq_ignore_ascii_case("for") => way.client = node(value),
+                name if name.eq_ignore_ascii_case("host") => {
+                    way.host = Some(value).filter(|host| !host.is_empty());
+                }
+                name if name.eq_ignore_ascii_case("proto") => way.scheme = known_scheme(value),
+                _ => {}
+            }
+        }
+        way
+    }
+}
+
+/// The address of a forwarding node, without port and brackets. `unknown` is none.
+fn node(node: &str) -> Option<&str> {
+    let address = match node.strip_prefix('[') {
+        Some(v6) => v6.split(']').next().unwrap_or_default(),
+        None if node.matches(':').count() == 1 => node.split(':').next().unwrap_or_default(),
+        None => node,
+    };
+    (!address.is_empty() && !address.eq_ignore_ascii_case("unknown")).then_some(address)
+}
+
+/// What a `Content-Length` says.
+pub(crate) fn content_length(value: &[u8]) -> Option<i64> {
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+/// The query with the values of credentials replaced. Their keys are matched as they are.
+pub(crate) fn redact_query(query: &str) -> Cow<'_, str> {
+    let is_secret = |pair: &str| {
+        pair.split_once('=')
+            .is_some_and(|(key, value)| !value.is_empty() && REDACTED_QUERY_KEYS.contains(&key))
+    };
+    if !query.split('&').any(is_secret) {
+        return Cow::Borrowed(query);
+    }
+    let mut redacted = String::with_capacity(query.len());
+    for (i, pair) in query.split('&').enumerate() {
+        if i > 0 {
+            redacted.push('&');
+        }
+        match pair.split_once('=').filter(|_| is_secret(pair)) {
+            Some((key, _)) => redacted.extend([key, "=", REDACTED]),
+            None => redacted.push_str(pair),
+        }
+    }
+    Cow::Owned(redacted)
+}
+
+/// The whole URL with credentials replaced.
+pub(crate) fn full_url(uri: &Uri) -> String {
+    let mut url = String::with_capacity(64);
+    if let Some(authority) = uri.authority() {
+        let (user, host) = authority
+            .as_str()
+            .rsplit_once('@')
+            .map_or((None, authority.as_str()), |(user, host)| {
+                (Some(user), host)
+            });
+        url.extend([uri.scheme_str().unwrap_or("http"), "://"]);
+        match user {
+            Some(user) if user.contains(':') => url.extend([REDACTED, ":", REDACTED, "@"]),
+            Some(_) => url.extend([REDACTED, "@"]),
+            None => {}
+        }
+        url.push_str(host);
+    }
+    url.push_str(uri.path());
+    if let Some(query) = uri.query() {
+        url.push('?');
+        url.push_str(&redact_query(query));
+    }
+    url
+}
+
+/// The first element of a list.
+fn first(list: &str) -> Option<&str> {
+    let value = list.split(',').next()?.trim();
+    (!value.is_empty()).then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::header::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    fn headers(list: &[(&'static str, &'static str)]) -> HeaderMap {
+        list.iter()
+            .map(|(name, value)| {
+                (
+                    HeaderName::from_static(name),
+                    HeaderValue::from_static(value),
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn forwarded_is_preferred_and_completed() {
+        let all = headers(&[
+            (
+                "forwarded",
+                "for=\"[2001:db8::1]:4711\";proto=HTTPS, for=10.0.0.1",
+            ),
+            ("x-forwarded-for", "203.0.113.9, 10.0.0.1"),
+            ("x-forwarded-host", "shop.example, internal"),
+            ("x-forwarded-proto", "http"),
+        ]);
+        let expected = Forwarded {
+            client: Some("2001:db8::1"),
+            host: Some("shop.example"),
+            scheme: Some("https"),
+        };
+        assert_eq!(Forwarded::read(&Headers::read(&all)), expected);
+    }
+
+    #[test]
+    fn rubbish_in_forwarded_is_absent() {
+        for field in [
+            "",
+            ";;;",
+            "for=unknown",
+            "proto=gopher",
+            "for",
+            "host=",
+            "for=\"\"",
+        ] {
+            assert_eq!(Forwarded::parse(field), Forwarded::default(), "{field}");
+        }
+        assert_eq!(
+            Forwarded::read(&Headers::read(&headers(&[("x-forwarded-for", " , ")]))),
+            Forwarded::default()
+        );
+    }
+
+    #[test]
+    fn credentials_never_stay() {
+        assert_eq!(redact_query("a=1&sig=secret&b"), "a=1&sig=REDACTED&b");
+        assert_eq!(redact_query("a=1"), "a=1");
+        let url = full_url(
+            &"https://me:secret@host:1/p?X-Amz-Signature=s&q=1"
+                .parse()
+                .unwrap(),
+        );
+        assert_eq!(
+            url,
+            "https://REDACTED:REDACTED@host:1/p?X-Amz-Signature=REDACTED&q=1"
+        );
+        assert_eq!(
+            full_url(&"https://me@host/".parse().unwrap()),
+            "https://REDACTED@host/"
+        );
+        assert_eq!(full_url(&"/p?q".parse().unwrap()), "/p?q");
+    }
+
+    #[test]
+    fn e34_methods_and_versions_have_the_conventions_form() {
+        assert_eq!(known_method(&Method::GET), "GET");
+        assert_eq!(known_method(&Method::from_bytes(b"get").unwrap()), "_OTHER");
+        assert_eq!(known_method(&Method::from_bytes(b"FOO").unwrap()), "_OTHER");
+        assert_eq!(protocol_version(Version::HTTP_2), "2");
+        assert_eq!(protocol_version(Version::HTTP_11), "1.1");
+    }
+}

@@ -1,0 +1,315 @@
+use std::borrow::Cow;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::header::{HeaderMap, HeaderValue};
+use http::request::Parts;
+use http::{Method, StatusCode, response};
+use otel_ml::hooks::{SpanAttributes, SpanName};
+use otel_ml::opentelemetry::trace::{SpanContext, SpanKind};
+use otel_ml::opentelemetry::{Context, KeyValue, Value};
+use otel_ml::semconv::{client, http as keys, network, server, url, user_agent};
+use otel_ml::{
+    Attributes, Detail, End, ErrorType, Labels, Operation, Options, Outcome, Record, span_name,
+};
+
+use super::layer::ServerOptions;
+use crate::body::{Exchange, Streamed};
+use crate::request::{Incoming, content_length, known_method, protocol_version, redact_query};
+
+/// One request being served: what its metrics need, and what is learnt of its answer.
+pub struct ServerExchange<H> {
+    options: Arc<ServerOptions<H>>,
+    method: &'static str,
+    scheme: &'static str,
+    version: &'static str,
+    route: Option<Cow<'static, str>>,
+    status: Option<StatusCode>,
+    streamed: Streamed,
+    /// Labels and response headers: seldom there, so not in the future's own size.
+    extra: Option<Box<Extra>>,
+}
+
+#[derive(Default)]
+struct Extra {
+    labels: Vec<KeyValue>,
+    response_headers: Vec<KeyValue>,
+}
+
+/// What a framework knows of a request beside HTTP.
+pub(super) struct Known<'a> {
+    pub(super) route: Option<&'a str>,
+    pub(super) peer: Option<SocketAddr>,
+}
+
+impl<H> ServerExchange<H>
+where
+    H: SpanName<Parts> + SpanAttributes<Parts>,
+{
+    pub(super) fn start(
+        options: &Arc<ServerOptions<H>>,
+        request: &Parts,
+        known: &Known<'_>,
+        sender: Context,
+    ) -> Operation<Self> {
+        let common = &options.common;
+        let method = known_method(&request.method);
+        let named = if method == keys::method::OTHER {
+            keys::SPAN_NAME_METHOD_OTHER
+        } else {
+            method
+        };
+        let (name, route) = match known.route {
+            None => (Cow::Borrowed(named), None),
+            Some(route) => match span_name(named, route) {
+                Some(known) => (Cow::Borrowed(known.name), Some(Cow::Borrowed(known.target))),
+                None => (
+                    Cow::Owned(format!("{named} {route}")),
+                    Some(Cow::Owned(route.to_owned())),
+                ),
+            },
+        };
+        let name = common.hooks.span_name(request).unwrap_or(name);
+        let instruments = common.telemetry.instruments();
+        // Without metrics nothing of it is needed unless the span is recorded.
+        let incoming = instruments.map(|_| Incoming::read(request));
+        let scheme = incoming.map_or("http", |incoming| incoming.scheme);
+        let labels = options
+            .metric_attributes
+            .as_ref()
+            .filter(|_| instruments.is_some())
+            .map(|hook| {
+                let mut labels = Attributes::unbounded();
+                hook.attributes(request, &mut labels);
+                Box::new(Extra {
+                    labels: labels.into_vec(),
+                    response_headers: Vec::new(),
+                })
+            });
+        let exchange = Self {
+            options: Arc::clone(options),
+            method,
+            scheme,
+            version: protocol_version(request.version),
+            route: route.clone(),
+            status: None,
+            streamed: Streamed::default(),
+            extra: labels,
+        };
+        let version = exchange.version;
+        let inbound = common.parent.for_request(sender);
+        let baggage = if common.baggage.is_empty() {
+            None
+        } else {
+            Some(inbound.parent.clone())
+        };
+        Operation::builder(&common.telemetry, SpanKind::Server, name)
+            .parent(inbound.parent)
+            .link(inbound.link, Vec::new())
+            .handle(common.handle())
+            .attribute_cap(common.attribute_cap)
+            .in_flight(instruments.map(|instruments| {
+                instruments
+                    .http_server_active_requests
+                    .enter(method, scheme)
+            }))
+            .start(exchange, |to| {
+                let incoming = incoming.unwrap_or_else(|| Incoming::read(request));
+                to.push(keys::REQUEST_METHOD, method);
+                to.push(url::SCHEME, incoming.scheme);
+                push_request(request, &incoming, known, route, common, to);
+                if method == keys::method::OTHER {
+                    to.push(
+                        keys::REQUEST_METHOD_ORIGINAL,
+                        request.method.as_str().to_owned(),
+                    );
+                }
+                if common.detail >= Detail::Standard {
+                    to.push(network::PROTOCOL_VERSION, version);
+                }
+                for header in common.request_headers.iter() {
+                    to.extend(
+                        header
+                            .attribute(&request.headers)
+                            .map(|(key, value)| KeyValue::new(key, value)),
+                    );
+                }
+                to.take_keys();
+                if let Some(cx) = &baggage {
+                    common.push_baggage(cx, to);
+                }
+                common.hooks.attributes(request, to);
+            })
+    }
+}
+
+fn push_request<H>(
+    request: &Parts,
+    incoming: &Incoming<'_>,
+    known: &Known<'_>,
+    route: Option<Cow<'static, str>>,
+    options: &Options<H>,
+    to: &mut Attributes,
+) {
+    let path = request.uri.path();
+    match &route {
+        // A route without parameters is its own path: nothing to copy.
+        Some(Cow::Borrowed(route)) if *route == path => to.push(url::PATH, *route),
+        _ => to.push(url::PATH, path.to_owned()),
+    }
+    if let Some(route) = route {
+        to.push(keys::ROUTE, route);
+    }
+    if let Some(query) = request.uri.query() {
+        to.push(url::QUERY, redact_query(query).into_owned());
+    }
+    if options.detail == Detail::Minimal {
+        return;
+    }
+    let interner = options.telemetry.interner();
+    let Incoming {
+        headers, forwarded, ..
+    } = incoming;
+    let authority = forwarded
+        .host
+        .or_else(|| request.uri.authority().map(http::uri::Authority::as_str))
+        .map(str::as_bytes)
+        .or(headers.host);
+    if let Some((host, port)) = authority.and_then(|authority| interner.authority(authority)) {
+        to.push(server::ADDRESS, host);
+        if let Some(port) = port {
+            to.push(server::PORT, i64::from(port));
+        }
+    }
+    if let Some(agent) = headers.user_agent.and_then(|agent| interner.text(agent)) {
+        to.push(user_agent::ORIGINAL, agent);
+    }
+    let peer = known
+        .peer
+        .map(|peer| (Value::from(peer.ip().to_string()), i64::from(peer.port())));
+    match (forwarded.client, &peer) {
+        (Some(client), _) => to.push(client::ADDRESS, client.to_owned()),
+        (None, Some((address, _))) => to.push(client::ADDRESS, address.clone()),
+        (None, None) => {}
+    }
+    if let Some((address, port)) = peer {
+        to.push(network::PEER_ADDRESS, address);
+        to.push(network::PEER_PORT, port);
+    }
+    if options.detail == Detail::Full
+        && let Some(size) = headers.content_length.and_then(content_length)
+    {
+        to.push(keys::REQUEST_BODY_SIZE, size);
+    }
+}
+
+impl<H> fmt::Debug for ServerExchange<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerExchange")
+            .field("method", &self.method)
+            .field("route", &self.route)
+            .field("status", &self.status)
+            .field("streamed", &self.streamed)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<H> Exchange for ServerExchange<H> {
+    type Hooks = H;
+
+    fn options(&self) -> &Options<H> {
+        &self.options.common
+    }
+
+    /// An upgraded connection, a tunnel and the answer to a `HEAD` end at their head.
+    fn head(&mut self, head: &mut response::Parts, span: &SpanContext) -> bool {
+        self.status = Some(head.status);
+        let recorded = &self.options.common.response_headers;
+        if !recorded.is_empty() {
+            let headers = recorded
+                .iter()
+                .filter_map(|header| header.attribute(&head.headers));
+            let headers = headers
+                .map(|(key, value)| KeyValue::new(key, value))
+                .collect();
+            self.extra.get_or_insert_default().response_headers = headers;
+        }
+        if let Some(name) = self
+            .options
+            .trace_id_header
+            .as_ref()
+            .filter(|_| span.is_valid())
+            && let Ok(id) = HeaderValue::try_from(span.trace_id().to_string())
+        {
+            head.headers.insert(name.clone(), id);
+        }
+        let is_tunnel = self.method == Method::CONNECT.as_str() && head.status.is_success();
+        head.status == StatusCode::SWITCHING_PROTOCOLS
+            || is_tunnel
+            || self.method == Method::HEAD.as_str()
+    }
+
+    fn untouched_up_to(&self) -> u64 {
+        self.options.untouched_up_to
+    }
+
+    fn streamed(&mut self) -> &mut Streamed {
+        &mut self.streamed
+    }
+
+    fn trailers(&mut self, _trailers: &HeaderMap) {}
+
+    /// A 5xx is the server's error; a 4xx is not.
+    fn outcome(&self) -> Outcome {
+        match self.status {
+            Some(status) if status.is_server_error() => {
+                Outcome::Failed(ErrorType::from_status(status.as_u16()))
+            }
+            _ => Outcome::Ok,
+        }
+    }
+}
+
+impl<H> Record for ServerExchange<H> {
+    fn record(&mut self, end: &mut End<'_>) {
+        if let Some(instruments) = end.instruments {
+            let mut labels = Labels::new();
+            labels.push(KeyValue::new(keys::REQUEST_METHOD, self.method));
+            labels.push(KeyValue::new(url::SCHEME, self.scheme));
+            labels.push(KeyValue::new(network::PROTOCOL_VERSION, self.version));
+            if let Some(status) = self.status {
+                labels.push(KeyValue::new(
+                    keys::RESPONSE_STATUS_CODE,
+                    i64::from(status.as_u16()),
+                ));
+            }
+            if let Some(route) = self.route.take() {
+                labels.push(KeyValue::new(keys::ROUTE, route));
+            }
+            if let Some(error) = end.error_label() {
+                labels.push(error);
+            }
+            if let Some(extra) = &mut self.extra {
+                labels.extend(extra.labels.drain(..));
+            }
+            instruments
+                .http_server_request_duration
+                .record(end.duration.as_secs_f64(), &labels);
+            end.record_gen_ai_server();
+        }
+        if end.is_recording() {
+            if let Some(status) = self.status {
+                end.set(keys::RESPONSE_STATUS_CODE, i64::from(status.as_u16()));
+            }
+            self.streamed.record(end);
+            for header in self
+                .extra
+                .iter_mut()
+                .flat_map(|extra| extra.response_headers.drain(..))
+            {
+                end.set(header.key, header.value);
+            }
+        }
+    }
+}

@@ -1,0 +1,174 @@
+use std::fmt;
+use std::marker::PhantomData;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::request::Parts;
+use http::{Request, Response};
+use http_body::Body;
+use otel_ml::carrier::HeaderExtractor;
+use otel_ml::hooks::AllHooks;
+use otel_ml::opentelemetry::Context as OtelContext;
+use tower_service::Service;
+
+use super::exchange::{Known, ServerExchange};
+use super::layer::{DefaultHooks, ServerOptions};
+use crate::body::{Exchange, InstrumentedBody, WrapBody};
+use crate::future::ResponseFuture;
+
+/// The template of the route that a request matched, as a request extension: for routers
+/// other than axum's. It becomes `http.route` and part of the span's name.
+///
+/// # Cardinality
+/// A template such as `/models/{model}`, never a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route(pub &'static str);
+
+/// The address at the other end of the connection, as a request extension: for servers that
+/// know it. It becomes `network.peer.*` and, without a forwarding proxy, `client.address`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerAddress(pub SocketAddr);
+
+/// What a web framework knows of a request beside HTTP.
+pub trait Framework {
+    /// The template of the route that the request matched.
+    fn route(request: &Parts) -> Option<&str>;
+
+    /// The address at the other end of the connection.
+    fn peer(request: &Parts) -> Option<SocketAddr>;
+}
+
+/// No framework: [`Route`] and [`PeerAddress`] say what HTTP doesn't, and bodies become
+/// [`InstrumentedBody`].
+#[derive(Clone, Copy, Debug)]
+pub struct Tower;
+
+impl Framework for Tower {
+    fn route(request: &Parts) -> Option<&str> {
+        request.extensions.get::<Route>().map(|route| route.0)
+    }
+
+    fn peer(request: &Parts) -> Option<SocketAddr> {
+        request.extensions.get::<PeerAddress>().map(|peer| peer.0)
+    }
+}
+
+impl<B, X> WrapBody<B, X> for Tower
+where
+    B: Body,
+    B::Error: 'static,
+    X: Exchange,
+{
+    type Body = InstrumentedBody<B, X>;
+
+    fn untouched(body: B) -> Self::Body {
+        InstrumentedBody::untouched(body)
+    }
+
+    fn wrapped(body: InstrumentedBody<B, X>) -> Self::Body {
+        body
+    }
+}
+
+/// The service that [`OtelMlLayer`](super::OtelMlLayer) makes.
+///
+/// `poll_ready` and the errors are the inner service's; the inner service is never cloned.
+pub struct OtelMl<S, H = DefaultHooks, W = Tower> {
+    inner: S,
+    options: Arc<ServerOptions<H>>,
+    framework: PhantomData<fn() -> W>,
+}
+
+impl<S, H, W> OtelMl<S, H, W> {
+    /// Wraps `inner`.
+    pub const fn new(inner: S, options: Arc<ServerOptions<H>>) -> Self {
+        Self {
+            inner,
+            options,
+            framework: PhantomData,
+        }
+    }
+
+    /// The inner service.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service.
+    pub const fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The inner service.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, H, W, B, RB> Service<Request<B>> for OtelMl<S, H, W>
+where
+    S: Service<Request<B>, Response = Response<RB>>,
+    S::Error: 'static,
+    H: AllHooks<Parts>,
+    RB: Body,
+    W: Framework + WrapBody<RB, ServerExchange<H>>,
+{
+    type Response = Response<W::Body>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future, ServerExchange<H>, W>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let telemetry = &self.options.common.telemetry;
+        let is_recorded = telemetry.is_tracing() || telemetry.instruments().is_some();
+        if !is_recorded && !telemetry.is_propagating() {
+            return ResponseFuture::untouched(self.inner.call(request));
+        }
+        let (parts, body) = request.into_parts();
+        let sender = telemetry.extract(&HeaderExtractor::new(&parts.headers));
+        let is_suppressed = OtelContext::map_current(OtelContext::is_telemetry_suppressed);
+        if !is_recorded || is_suppressed || !self.options.common.hooks.accepts(&parts) {
+            let sender = self.options.common.parent.for_request(sender).parent;
+            let sender = if is_suppressed {
+                sender.with_telemetry_suppressed()
+            } else {
+                sender
+            };
+            let _attached = sender.clone().attach();
+            return ResponseFuture::passing(
+                self.inner.call(Request::from_parts(parts, body)),
+                sender,
+            );
+        }
+        let known = Known {
+            route: W::route(&parts),
+            peer: W::peer(&parts),
+        };
+        let mut operation = ServerExchange::start(&self.options, &parts, &known, sender);
+        let request = Request::from_parts(parts, body);
+        let inner = operation.scope(|| self.inner.call(request));
+        ResponseFuture::recording(inner, operation)
+    }
+}
+
+impl<S: Clone, H, W> Clone for OtelMl<S, H, W> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            options: Arc::clone(&self.options),
+            framework: PhantomData,
+        }
+    }
+}
+
+impl<S: fmt::Debug, H, W> fmt::Debug for OtelMl<S, H, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OtelMl")
+            .field("inner", &self.inner)
+            .finish_non_exhaustive()
+    }
+}
