@@ -1,0 +1,12 @@
+#![doc = include_str!("../README.md")]
+
+mod extract;
+mod framework;
+mod layer;
+
+pub use axum;
+pub use otel_ml_tower::otel_ml;
+
+pub use extract::MlSpan;
+pub use framework::Axum;
+pub use layer::{OtelMlLayer, OtelMlLayerBuilder};
