@@ -1,0 +1,163 @@
+//! What was measured, beside what it may cost.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use comfy_table::presets::ASCII_MARKDOWN;
+use comfy_table::{CellAlignment, Table};
+use otel_ml_bench::condition::Condition;
+use otel_ml_bench::layers::Variant;
+use otel_ml_bench::suites::{Row, Suite};
+use serde::Serialize;
+
+use crate::measure::{Cost, Subject};
+
+/// How far a mean of allocations may lie above a whole number: what is done once in 64
+/// iterations, and a table that grows.
+const NOW_AND_THEN: f64 = 0.05;
+
+/// A line of the report. All that is added is added over identity.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Line {
+    suite: &'static str,
+    variant: Variant,
+    condition: Condition,
+    added_instructions: Option<f64>,
+    added_allocations: f64,
+    added_bytes: f64,
+    /// Time in that of the bare service: the median, the least and the most of the processes.
+    wall_ratio: Option<f64>,
+    wall_interval: Option<[f64; 2]>,
+    budget_instructions: Option<u32>,
+    budget_allocations: Option<u32>,
+    identity_instructions: Option<f64>,
+    identity_allocations: f64,
+    #[serde(skip)]
+    unit: &'static str,
+}
+
+impl Line {
+    /// The line of a row; `None` when it or its identity was not measured.
+    pub(crate) fn new(
+        suite: &'static Suite,
+        row: &Row,
+        costs: &BTreeMap<Subject, Cost>,
+    ) -> Option<Self> {
+        let of = |variant| {
+            costs.get(&Subject {
+                suite: suite.name,
+                variant,
+                condition: row.condition,
+            })
+        };
+        let (cost, identity) = (of(row.variant)?, of(Variant::Identity)?);
+        let wall = |at: usize| cost.wall.get(at).copied();
+        Some(Self {
+            suite: suite.name,
+            variant: row.variant,
+            condition: row.condition,
+            added_instructions: cost
+                .instructions
+                .zip(identity.instructions)
+                .map(|(ours, theirs)| round(ours - theirs)),
+            added_allocations: round(cost.allocations - identity.allocations),
+            added_bytes: round(cost.bytes - identity.bytes),
+            wall_ratio: wall(cost.wall.len() / 2).map(round),
+            wall_interval: wall(0)
+                .zip(cost.wall.last())
+                .map(|(least, most)| [round(least), round(*most)]),
+            budget_instructions: row.budget.map(|budget| budget.instructions),
+            budget_allocations: row.budget.map(|budget| budget.allocations),
+            identity_instructions: identity.instructions.map(round),
+            identity_allocations: round(identity.allocations),
+            unit: suite.unit,
+        })
+    }
+
+    /// Whether it costs more than it may. What was not measured is not missed.
+    pub(crate) fn is_missed(&self) -> bool {
+        let over = |value: Option<f64>, budget: Option<u32>, slack| {
+            value
+                .zip(budget)
+                .is_some_and(|(value, budget)| value > f64::from(budget) + slack)
+        };
+        over(self.added_instructions, self.budget_instructions, 0.0)
+            || over(
+                Some(self.added_allocations),
+                self.budget_allocations,
+                NOW_AND_THEN,
+            )
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let whole = |value: Option<f64>| {
+            value.map_or_else(|| "-".to_owned(), |value| format!("{value:.0}"))
+        };
+        let of = |budget: Option<u32>| {
+            budget.map_or_else(|| "-".to_owned(), |budget| budget.to_string())
+        };
+        let wall = match (self.wall_ratio, self.wall_interval) {
+            (Some(ratio), Some([least, most])) => format!("{ratio:.2} ({least:.2}-{most:.2})"),
+            _ => "-".to_owned(),
+        };
+        let verdict = match self.budget_instructions {
+            None => "",
+            Some(_) if self.is_missed() => "MISSED",
+            Some(_) if self.added_instructions.is_none() => "allocs met",
+            Some(_) => "met",
+        };
+        vec![
+            format!("{} (per {})", self.suite, self.unit),
+            self.condition.to_string(),
+            self.variant.to_string(),
+            whole(self.added_instructions),
+            of(self.budget_instructions),
+            format!("{:.2}", self.added_allocations),
+            of(self.budget_allocations),
+            whole(Some(self.added_bytes)),
+            wall,
+            verdict.to_owned(),
+            format!(
+                "{} / {:.2}",
+                whole(self.identity_instructions),
+                self.identity_allocations
+            ),
+        ]
+    }
+}
+
+/// Two decimals: what the next ones say is noise.
+fn round(value: f64) -> f64 {
+    // Adding zero takes the sign off a negative one.
+    (value * 100.0).round() / 100.0 + 0.0
+}
+
+/// The lines as a table.
+pub(crate) struct Report<'a>(pub(crate) &'a [Line]);
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Table::new();
+        table.load_style(ASCII_MARKDOWN);
+        table.set_header([
+            "suite",
+            "cond",
+            "variant",
+            "+instr",
+            "budget",
+            "+allocs",
+            "budget",
+            "+bytes",
+            "time / bare",
+            "verdict",
+            "identity: instr / allocs",
+        ]);
+        table.add_rows(self.0.iter().map(Line::cells));
+        for column in 3..8 {
+            if let Some(column) = table.column_mut(column) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        write!(f, "{table}")
+    }
+}

@@ -1,0 +1,21 @@
+//! The measured process with an allocator that counts for each thread.
+
+use std::error::Error;
+use std::io::{Write, stdout};
+
+use allocation_counter::measure;
+use clap::Parser;
+use otel_ml_bench::{Choice, Counted, Subject};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let choice = Choice::parse();
+    let mut subject = Subject::new(choice);
+    let info = measure(|| subject.run(choice.iterations.unwrap_or_default()));
+    subject.check()?;
+    let counted = Counted {
+        allocations: info.count_total,
+        bytes: info.bytes_total,
+    };
+    writeln!(stdout(), "{}", serde_json::to_string(&counted)?)?;
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! One suite, variant and condition, ready to be run as often as asked.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use opentelemetry_sdk::error::OTelSdkError;
+use serde::{Deserialize, Serialize};
+
+use crate::condition::{Condition, Installed};
+use crate::layers::Variant;
+use crate::suites::{Iterate, Suite};
+
+/// Iterations before anything is measured: caches are filled, tables are built.
+const WARM_UP: u32 = 300;
+/// Rounds of a timing, each of so many iterations without and with the layer.
+const ROUNDS: u32 = 120;
+const ITERATIONS_OF_A_ROUND: u32 = 400;
+
+/// Which subject a measured process is, from its command line.
+#[derive(Clone, Copy, Debug, Parser)]
+pub struct Choice {
+    /// The suite.
+    #[arg(long, value_parser = Suite::named)]
+    pub suite: &'static Suite,
+    /// What is around the measured service.
+    #[arg(long)]
+    pub variant: Variant,
+    /// What is installed.
+    #[arg(long)]
+    pub condition: Condition,
+    /// How many iterations to measure; without it the time is measured.
+    #[arg(long)]
+    pub iterations: Option<u32>,
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.suite.name, self.variant, self.condition)
+    }
+}
+
+/// Allocations made on the measuring thread.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Counted {
+    /// How many; one that grows in place counts anew.
+    pub allocations: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Why a measurement is worth nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum SubjectError {
+    /// Spans are missing, or there are some that should not be.
+    #[error("{choice}: {found} spans were exported, not {expected}")]
+    Spans {
+        /// What was measured.
+        choice: Choice,
+        /// How many were exported.
+        found: u64,
+        /// How many iterations should have.
+        expected: u64,
+    },
+    /// The batch processor gave up.
+    #[error("spans can't be flushed")]
+    Flush(#[from] OTelSdkError),
+}
+
+/// A suite's work in one variant under one condition.
+pub struct Subject {
+    choice: Choice,
+    installed: Installed,
+    iterate: Iterate,
+    expected_spans: u64,
+}
+
+impl Subject {
+    /// Installs what the condition asks for, builds the service and warms it up.
+    #[must_use]
+    pub fn new(choice: Choice) -> Self {
+        let installed = choice.condition.install();
+        let iterate = (choice.suite.prepare)(choice.variant, choice.condition);
+        let mut subject = Self {
+            choice,
+            installed,
+            iterate,
+            expected_spans: 0,
+        };
+        subject.run(WARM_UP);
+        subject
+    }
+
+    /// Does the work `iterations` times.
+    pub fn run(&mut self, iterations: u32) {
+        if self.choice.variant.is_ours() && self.choice.condition.is_recording() {
+            self.expected_spans += (self.choice.suite.spans)(iterations);
+        }
+        (self.iterate)(iterations);
+    }
+
+    /// The ratio of its time to that of the bare service: the median of alternating rounds.
+    pub fn time(&mut self) -> f64 {
+        let mut bare = (self.choice.suite.prepare)(Variant::Bare, self.choice.condition);
+        bare(WARM_UP);
+        let mut ratios: Vec<f64> = (0..ROUNDS)
+            .map(|_| {
+                let without = time(|| bare(ITERATIONS_OF_A_ROUND));
+                let with = time(|| self.run(ITERATIONS_OF_A_ROUND));
+                with.as_secs_f64() / without.as_secs_f64()
+            })
+            .collect();
+        ratios.sort_by(f64::total_cmp);
+        ratios.get(ratios.len() / 2).copied().unwrap_or(f64::NAN)
+    }
+
+    /// Whether every iteration exported the spans that it should have.
+    ///
+    /// # Errors
+    /// When it did not.
+    pub fn check(&self) -> Result<(), SubjectError> {
+        let found = self.installed.exported()?;
+        if found == self.expected_spans {
+            return Ok(());
+        }
+        Err(SubjectError::Spans {
+            choice: self.choice,
+            found,
+            expected: self.expected_spans,
+        })
+    }
+}
+
+impl fmt::Debug for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subject")
+            .field("choice", &self.choice)
+            .finish_non_exhaustive()
+    }
+}
+
+fn time(work: impl FnOnce()) -> Duration {
+    let start = Instant::now();
+    work();
+    start.elapsed()
+}

@@ -1,0 +1,71 @@
+# shellcheck shell=bash
+# Sourced by the scripts beside it: messages, the toolchain, Debian packages.
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# What takes long to fetch or build lies outside the checkout, so that a fresh clone has it too.
+# shellcheck disable=SC2034  # read by the scripts that source this
+CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/otel-ml
+
+# rustup's folder is on the PATH of a login shell only.
+command -v cargo >/dev/null 2>&1 || PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
+
+say() { printf '==> %s\n' "$*" >&2; }
+warn() { printf 'warning: %s\n' "$*" >&2; }
+die() {
+    printf 'error: %s\n' "$*" >&2
+    exit 1
+}
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+# at_least HAVE WANT: compares versions such as 1.95.0 and 1.95.
+at_least() { [[ $(printf '%s\n' "$1" "$2" | sort -V | head -n 1) == "$2" ]]; }
+
+# Installs Debian packages, as root or by sudo. Called only when something is missing.
+install_packages() {
+    local root=()
+    if ! has apt-get; then
+        warn "no apt-get here; install by hand what these Debian packages hold: $*"
+        return 1
+    fi
+    if ((EUID != 0)); then
+        if ! has sudo; then
+            warn "no root and no sudo here; as root, run: apt-get update && apt-get install -y --no-install-recommends $*"
+            return 1
+        fi
+        root=(sudo)
+    fi
+    say "installing with ${root[*]:+sudo }apt-get: $*"
+    "${root[@]}" apt-get -q update >&2 || warn "apt-get update failed; trying with the package lists there are"
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qy -o DPkg::Lock::Timeout=300 \
+        install --no-install-recommends "$@" >&2
+}
+
+wanted_rust() { sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$ROOT/Cargo.toml"; }
+
+# Rust is not taken from Debian: its release is too old.
+need_rust() {
+    local want have
+    want=$(wanted_rust)
+    if ! has cargo || ! has rustc; then
+        die "Rust $want or newer is needed and there is none: install it with rustup (https://rustup.rs), then run this again"
+    fi
+    have=$(rustc --version | cut -d ' ' -f 2)
+    at_least "$have" "$want" ||
+        die "Rust $want or newer is needed and this is $have: run 'rustup update stable', then this again"
+}
+
+can_link() {
+    local out rc=0
+    has cc || return 1
+    out=$(mktemp)
+    printf '#include <stdlib.h>\nint main(void) { return EXIT_SUCCESS; }\n' | cc -x c -o "$out" - 2>/dev/null || rc=1
+    rm -f "$out"
+    return "$rc"
+}
+
+need_compiler() {
+    can_link && return
+    install_packages gcc libc6-dev || true
+    can_link || die "a C compiler and linker (cc) is needed: install gcc and libc6-dev, then run this again"
+}

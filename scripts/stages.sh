@@ -1,0 +1,203 @@
+# shellcheck shell=bash
+# Sourced by scripts/test: what is tested, stage by stage. A stage is a function stage_NAME whose
+# exit status is the result; leave_out says why it can't run here. Each runs in a shell of its own.
+
+# shellcheck disable=SC2034  # read by scripts/test
+STAGES=(needs fetch fmt clippy features doc tests deny python package budgets demo)
+# shellcheck disable=SC2034
+declare -A ABOUT=(
+    [needs]="Rust, a C compiler and the tools of the chosen stages (installed when missing)"
+    [fetch]="the crates of Cargo.lock"
+    [fmt]="formatting"
+    [clippy]="lints, all targets and features, warnings denied"
+    [features]="each published crate without features, with each alone, with all"
+    [doc]="rustdoc, warnings denied"
+    [tests]="unit, integration and documentation tests of the workspace"
+    [soak]="the long tests: those marked #[ignore] (only with --soak)"
+    [deny]="licences, sources, no second version of OpenTelemetry"
+    [python]="the Python peers install and work"
+    [package]="cargo package of every published crate"
+    [budgets]="instruction and allocation budgets"
+    [demo]="the example pipeline: one question, then 200 requests, 16 at a time"
+)
+# What a stage needs beyond Rust and a C compiler.
+declare -A TOOLS=(
+    [fmt]=rustfmt [clippy]=clippy [features]="clippy jq" [deny]=cargo-deny [python]="venv"
+    [package]=jq [budgets]=valgrind [demo]=jq
+)
+# shellcheck disable=SC2034
+ALWAYS_LEFT_OUT=("security advisories (their database is a git repository: run 'cargo deny check advisories' where it can be fetched)")
+
+CARGO_DENY_VERSION=0.20.2
+CARGO_DENY_DIR=$CACHE/cargo-deny-$CARGO_DENY_VERSION
+CARGO_DENY=$CARGO_DENY_DIR/bin/cargo-deny
+
+# The one place that says how the budgets are measured; it prints a table and fails on a missed one.
+BUDGETS=(cargo bench --locked --package otel-ml-bench)
+
+leave_out() {
+    echo "$*" >"$RUN/left-out"
+    exit "$LEFT_OUT"
+}
+
+tool_ready() {
+    case $1 in
+        rustfmt) cargo fmt --version ;;
+        clippy) cargo clippy --version ;;
+        cargo-deny) [[ -x $CARGO_DENY ]] ;;
+        venv) python3 -c 'import ensurepip, venv' ;;
+        *) has "$1" ;;
+    esac >/dev/null 2>&1
+}
+
+tools_of_chosen() {
+    local stage
+    for stage in "${CHOSEN[@]}"; do printf '%s\n' ${TOOLS[$stage]:-}; done | sort -u
+}
+
+# start_in_background NAME COMMAND...: at low priority, beside the stages that follow.
+start_in_background() {
+    local job=$RUN/background-$1
+    shift
+    echo "in the background: $*"
+    # shellcheck disable=SC2016  # for the inner shell
+    setsid nice -n 19 bash -c '"${@:2}"; echo "$?" >"$1"' _ "$job.rc" "$@" \
+        >"$job.log" 2>&1 </dev/null &
+    echo "$!" >"$job.pid"
+}
+
+# Waits for what was started in the background, shows its log and fails when it did.
+wait_for() {
+    local job=$RUN/background-$1
+    tail --pid="$(<"$job.pid")" -f /dev/null
+    cat "$job.log"
+    [[ $(cat "$job.rc" 2>/dev/null) == 0 ]]
+}
+
+stop_background() {
+    local pid
+    for pid in "$RUN"/*.pid; do
+        if [[ -e $pid && ! -e ${pid%.pid}.rc ]]; then
+            kill -- "-$(<"$pid")" 2>/dev/null || true
+        fi
+    done
+}
+
+# What can't be had is not an error here: the stages that need it are left out, by name.
+stage_needs() {
+    local tool packages=() components=()
+    need_rust
+    need_compiler
+    echo "$(cargo --version), $(cc --version | head -n 1)"
+    for tool in $(tools_of_chosen); do
+        tool_ready "$tool" && continue
+        case $tool in
+            rustfmt | clippy) components+=("$tool") ;;
+            venv) packages+=(python3 python3-venv) ;;
+            cargo-deny) ;;
+            *) packages+=("$tool") ;;
+        esac
+    done
+    if ((${#packages[@]})); then install_packages "${packages[@]}" || true; fi
+    if ((${#components[@]})); then rustup component add "${components[@]}" || true; fi
+    if chosen python && tool_ready venv; then
+        start_in_background python "$ROOT/scripts/services" up python
+    fi
+    if chosen deny && ! tool_ready cargo-deny; then
+        start_in_background cargo-deny env -u CARGO_TARGET_DIR cargo install --locked --quiet \
+            --root "$CARGO_DENY_DIR" --version "$CARGO_DENY_VERSION" cargo-deny
+    fi
+}
+
+stage_fetch() { cargo fetch --locked; }
+
+stage_fmt() { cargo fmt --all --check; }
+
+stage_clippy() { cargo clippy --workspace --all-targets --all-features --locked -- -D warnings; }
+
+stage_doc() {
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features --locked
+}
+
+stage_tests() { cargo test --workspace --locked --no-fail-fast; }
+
+stage_soak() {
+    cargo test --workspace --release --locked --no-fail-fast --lib --bins --tests -- --ignored
+}
+
+# Workspace members that match a jq condition, one a line: what FORMAT makes of each.
+members() {
+    cargo metadata --format-version 1 --no-deps --locked |
+        jq -r ".packages[] | select($1) | $2"
+}
+PUBLISHED='.publish != []'
+
+# Clippy, since its lint level reaches the crate alone: dead code and unused imports of one
+# combination are errors. Without --all-targets no dev-dependency switches features on.
+lint_features() {
+    echo "--- $*"
+    cargo clippy --quiet --lib --locked --package "$@" -- -D warnings
+}
+
+stage_features() {
+    local lines line words crate feature failed=0
+    lines=$(members "$PUBLISHED" '[.name] + (.features | keys - ["default"]) | join(" ")')
+    [[ -n $lines ]]
+    while read -r line; do
+        read -ra words <<<"$line"
+        crate=${words[0]}
+        lint_features "$crate" --no-default-features || failed=1
+        for feature in "${words[@]:1}"; do
+            lint_features "$crate" --no-default-features --features "$feature" || failed=1
+        done
+        if ((${#words[@]} > 2)); then lint_features "$crate" --all-features || failed=1; fi
+    done <<<"$lines"
+    return "$failed"
+}
+
+stage_deny() {
+    tool_ready cargo-deny || wait_for cargo-deny || leave_out "cargo-deny could not be built (see .run/test/deny.log)"
+    "$CARGO_DENY" --locked check bans licenses sources
+}
+
+stage_python() {
+    wait_for python || leave_out "the Python packages could not be installed (see .run/test/python.log)"
+    local variables
+    variables=$("$ROOT/scripts/services" env python)
+    eval "$variables"
+    "$ROOT/scripts/services" status python
+    "$OTEL_ML_PYTHON" "$ROOT/scripts/services.d/python-smoke.py"
+}
+
+stage_package() {
+    local incomplete name exclude=()
+    incomplete=$(members "$PUBLISHED and ([.description, .readme, .keywords[0], .categories[0], .metadata.docs.rs] | any(. == null))" .name)
+    if [[ -n $incomplete ]]; then
+        echo "description, readme, keywords, categories or [package.metadata.docs.rs] missing: $incomplete"
+        return 1
+    fi
+    for name in $(members "$PUBLISHED | not" .name); do exclude+=(--exclude "$name"); done
+    cargo package --workspace --locked --allow-dirty "${exclude[@]}"
+}
+
+stage_budgets() { "${BUDGETS[@]}"; }
+
+# Every parent is there, in its child's trace, and there is a trace for each of $requests.
+# shellcheck disable=SC2016  # jq's variables
+CHECK_TRACES='
+[.[].resourceSpans[].scopeSpans[].spans[]] as $spans
+| ($spans | map({key: .spanId, value: .traceId}) | from_entries) as $trace_of
+| ($spans | map(.traceId) | unique | length) as $traces
+| ($spans | map(select((.parentSpanId // "") != "" and $trace_of[.parentSpanId] != .traceId)) | length) as $orphans
+| "\($traces) traces, \($spans | length) spans, \($orphans) without their parent",
+  ($traces >= $requests and $orphans == 0)'
+
+stage_demo() {
+    local spans=$RUN/demo-spans.jsonl answer
+    answer=$("$ROOT/scripts/demo")
+    echo "$answer"
+    [[ -n $answer ]]
+    rm -f "$spans"
+    "$ROOT/scripts/demo" --json "$spans" --requests 200 --concurrency 16
+    jq -rse --argjson requests 200 "$CHECK_TRACES" "$spans"
+}
