@@ -1,7 +1,8 @@
 use std::net::SocketAddr;
 
 use axum::body::Body;
-use axum::extract::{ConnectInfo, MatchedPath};
+use axum::extract::{ConnectInfo, MatchedPath, OriginalUri};
+use http::Uri;
 use http::request::Parts;
 use otel_ml_tower::server::Framework;
 use otel_ml_tower::{Exchange, InstrumentedBody, WrapBody};
@@ -24,6 +25,13 @@ impl Framework for Axum {
             .extensions
             .get::<ConnectInfo<SocketAddr>>()
             .map(|info| info.0)
+    }
+
+    fn uri(request: &Parts) -> &Uri {
+        request
+            .extensions
+            .get::<OriginalUri>()
+            .map_or(&request.uri, |uri| &uri.0)
     }
 }
 

@@ -6,12 +6,16 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Buf;
-use http::{HeaderMap, response};
+use http::header::{HeaderMap, HeaderName};
+use http::response;
 use http_body::{Body, Frame, SizeHint};
-use otel_ml::opentelemetry::trace::SpanContext;
+use otel_ml::opentelemetry::Context as OtelContext;
 use otel_ml::semconv::ml;
 use otel_ml::{End, Operation, Options, Outcome, Record};
 use pin_project::pin_project;
+
+/// Bodies of known length up to this many bytes are passed on untouched, unless set.
+pub(crate) const UNTOUCHED_UP_TO: u64 = 16 * 1024;
 
 /// What a transport on top of HTTP makes of a response's body.
 pub trait Exchange: Record {
@@ -21,9 +25,14 @@ pub trait Exchange: Record {
     /// The settings it was made with.
     fn options(&self) -> &Options<Self::Hooks>;
 
-    /// Takes in the head of the answer; `span` is the operation's. Says whether the head
-    /// ends the exchange, whatever body follows.
-    fn head(&mut self, head: &mut response::Parts, span: &SpanContext) -> bool;
+    /// Takes in the head of the answer. Says whether the head ends the exchange, whatever
+    /// body follows.
+    fn head(&mut self, head: &response::Parts) -> bool;
+
+    /// The response header that the trace id is put into.
+    fn trace_id_header(&self) -> Option<&HeaderName> {
+        None
+    }
 
     /// Bodies of known length up to this many bytes are passed on untouched.
     fn untouched_up_to(&self) -> u64;
@@ -91,7 +100,31 @@ impl Streamed {
 pub struct InstrumentedBody<B, X: Exchange> {
     #[pin]
     inner: B,
-    operation: Option<Operation<X>>,
+    state: State<X>,
+}
+
+/// What a request or its body runs in.
+pub(crate) enum State<X: Exchange> {
+    /// Nothing.
+    Untouched,
+    /// Its sender's context, unrecorded.
+    Passing(OtelContext),
+    /// An operation.
+    Recording(Operation<X>),
+}
+
+impl<X: Exchange> State<X> {
+    #[inline]
+    pub(crate) fn scope<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        match self {
+            Self::Untouched => work(),
+            Self::Passing(sender) => {
+                let _attached = sender.clone().attach();
+                work()
+            }
+            Self::Recording(operation) => operation.scope(work),
+        }
+    }
 }
 
 impl<B: Body, X: Exchange> InstrumentedBody<B, X> {
@@ -99,7 +132,15 @@ impl<B: Body, X: Exchange> InstrumentedBody<B, X> {
     pub const fn untouched(inner: B) -> Self {
         Self {
             inner,
-            operation: None,
+            state: State::Untouched,
+        }
+    }
+
+    /// Runs `inner` in the context of the request's sender, unrecorded.
+    pub const fn passing(inner: B, sender: OtelContext) -> Self {
+        Self {
+            inner,
+            state: State::Passing(sender),
         }
     }
 
@@ -107,7 +148,7 @@ impl<B: Body, X: Exchange> InstrumentedBody<B, X> {
     pub const fn new(inner: B, operation: Operation<X>) -> Self {
         Self {
             inner,
-            operation: Some(operation),
+            state: State::Recording(operation),
         }
     }
 
@@ -131,10 +172,10 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let mut this = self.project();
-        let Some(operation) = this.operation else {
-            return this.inner.poll_frame(cx);
+        let frame = ready!(this.state.scope(|| this.inner.as_mut().poll_frame(cx)));
+        let State::Recording(operation) = this.state else {
+            return Poll::Ready(frame);
         };
-        let frame = ready!(operation.scope(|| this.inner.as_mut().poll_frame(cx)));
         let Some((exchange, started)) = operation.record_and_start() else {
             return Poll::Ready(frame);
         };
@@ -160,7 +201,7 @@ where
         };
         if let Some(outcome) = end {
             operation.end(&outcome);
-            *this.operation = None;
+            *this.state = State::Untouched;
         }
         Poll::Ready(frame)
     }
@@ -178,8 +219,7 @@ impl<B: fmt::Debug, X: Exchange> fmt::Debug for InstrumentedBody<B, X> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("InstrumentedBody")
             .field("inner", &self.inner)
-            .field("operation", &self.operation)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

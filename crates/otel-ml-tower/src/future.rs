@@ -5,12 +5,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use http::Response;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Body;
 use otel_ml::opentelemetry::Context as OtelContext;
+use otel_ml::opentelemetry::trace::SpanContext;
 use otel_ml::{Operation, Outcome};
 use pin_project::pin_project;
 
-use crate::body::{Exchange, InstrumentedBody, WrapBody, is_small};
+use crate::body::{Exchange, InstrumentedBody, State, UNTOUCHED_UP_TO, WrapBody, is_small};
 
 /// The future of a traced service: runs the inner future in its operation's context, and
 /// hands the operation on to the body of the answer.
@@ -24,14 +26,6 @@ pub struct ResponseFuture<F, X: Exchange, W> {
     inner: F,
     state: State<X>,
     framework: PhantomData<fn() -> W>,
-}
-
-enum State<X: Exchange> {
-    /// Nothing is installed.
-    Untouched,
-    /// Not recorded, but passed on.
-    Passing(OtelContext),
-    Recording(Operation<X>),
 }
 
 impl<F, X: Exchange, W> ResponseFuture<F, X, W> {
@@ -75,20 +69,18 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let result = match this.state {
-            State::Untouched => ready!(this.inner.poll(cx)),
-            State::Passing(sender) => {
-                let _attached = sender.clone().attach();
-                ready!(this.inner.poll(cx))
+        let result = ready!(this.state.scope(|| this.inner.poll(cx)));
+        let mut operation = match std::mem::replace(this.state, State::Untouched) {
+            State::Untouched => {
+                return Poll::Ready(result.map(|response| response.map(W::untouched)));
             }
-            State::Recording(operation) => ready!(operation.scope(|| this.inner.poll(cx))),
-        };
-        let State::Recording(mut operation) = std::mem::replace(this.state, State::Untouched)
-        else {
-            return Poll::Ready(result.map(|response| response.map(W::untouched)));
+            State::Passing(sender) => {
+                return Poll::Ready(result.map(|response| pass::<W, X, B>(response, sender)));
+            }
+            State::Recording(operation) => operation,
         };
         Poll::Ready(match result {
-            Ok(response) => Ok(Self::head(response, operation)),
+            Ok(response) => Ok(head::<W, X, B>(response, operation)),
             Err(error) => {
                 let class = operation
                     .record_mut()
@@ -100,23 +92,52 @@ where
     }
 }
 
-impl<F, X: Exchange, W> ResponseFuture<F, X, W> {
-    fn head<B: Body>(response: Response<B>, mut operation: Operation<X>) -> Response<W::Body>
-    where
-        W: WrapBody<B, X>,
-    {
-        let (mut head, body) = response.into_parts();
-        let span = operation.span_context();
-        let Some(exchange) = operation.record_mut() else {
-            return Response::from_parts(head, W::untouched(body));
-        };
-        let is_over = exchange.head(&mut head, &span);
-        if is_over || is_small(&body, exchange.untouched_up_to()) {
-            let outcome = exchange.outcome();
-            operation.finish(outcome);
-            return Response::from_parts(head, W::untouched(body));
+/// An unrecorded answer: what its body still does is done in its sender's context.
+fn pass<W, X, B>(response: Response<B>, sender: OtelContext) -> Response<W::Body>
+where
+    W: WrapBody<B, X>,
+    X: Exchange,
+    B: Body,
+{
+    response.map(|body| {
+        if is_small(&body, UNTOUCHED_UP_TO) {
+            W::untouched(body)
+        } else {
+            W::wrapped(InstrumentedBody::passing(body, sender))
         }
-        Response::from_parts(head, W::wrapped(InstrumentedBody::new(body, operation)))
+    })
+}
+
+fn head<W, X, B>(response: Response<B>, mut operation: Operation<X>) -> Response<W::Body>
+where
+    W: WrapBody<B, X>,
+    X: Exchange,
+    B: Body,
+{
+    let (mut head, body) = response.into_parts();
+    let Some(exchange) = operation.record_mut() else {
+        return Response::from_parts(head, W::untouched(body));
+    };
+    let is_over = exchange.head(&head);
+    if let Some(name) = exchange.trace_id_header().cloned() {
+        tell_trace_id(&operation.span_context(), name, &mut head.headers);
+    }
+    let Some(exchange) = operation.record_mut() else {
+        return Response::from_parts(head, W::untouched(body));
+    };
+    if is_over || is_small(&body, exchange.untouched_up_to()) {
+        let outcome = exchange.outcome();
+        operation.finish(outcome);
+        return Response::from_parts(head, W::untouched(body));
+    }
+    Response::from_parts(head, W::wrapped(InstrumentedBody::new(body, operation)))
+}
+
+fn tell_trace_id(span: &SpanContext, name: HeaderName, headers: &mut HeaderMap) {
+    if span.is_valid()
+        && let Ok(id) = HeaderValue::try_from(span.trace_id().to_string())
+    {
+        headers.insert(name, id);
     }
 }
 

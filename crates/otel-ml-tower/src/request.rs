@@ -180,7 +180,8 @@ fn node(node: &str) -> Option<&str> {
 
 /// What a `Content-Length` says.
 pub(crate) fn content_length(value: &[u8]) -> Option<i64> {
-    std::str::from_utf8(value).ok()?.parse().ok()
+    let length: u64 = std::str::from_utf8(value).ok()?.parse().ok()?;
+    i64::try_from(length).ok()
 }
 
 /// The query with the values of credentials replaced. Their keys are matched as they are.

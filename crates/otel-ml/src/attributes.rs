@@ -44,19 +44,15 @@ impl Attributes {
         }
     }
 
-    /// Gives the attribute `key`, if it was pushed, another value.
-    pub(crate) fn replace(&mut self, key: &str, value: impl Into<Value>) {
-        if let Some(known) = self.list.iter_mut().find(|known| known.key.as_str() == key) {
-            known.value = value.into();
-        }
-    }
-
     /// Keys pushed from now on can't be written again by a handler: the SDK would keep both.
     pub fn take_keys(&mut self) {
         self.taken_from = self.taken_from.min(self.list.len());
     }
 
     pub(crate) fn taken(&self) -> SmallVec<[Key; 2]> {
+        if self.taken_from >= self.list.len() {
+            return SmallVec::new();
+        }
         self.list
             .iter()
             .skip(self.taken_from)
@@ -74,6 +70,15 @@ impl Attributes {
     #[must_use]
     pub fn into_vec(self) -> Vec<KeyValue> {
         self.list
+    }
+}
+
+/// Sets `key` in `list`: its last value counts.
+pub(crate) fn set(list: &mut Vec<KeyValue>, key: impl Into<Key>, value: impl Into<Value>) {
+    let attribute = KeyValue::new(key, value);
+    match list.iter_mut().find(|known| known.key == attribute.key) {
+        Some(known) => *known = attribute,
+        None => list.push(attribute),
     }
 }
 

@@ -22,6 +22,7 @@ use opentelemetry::trace::SpanKind;
 use opentelemetry::{KeyValue, StringValue};
 use otel_ml_semconv::{db, gen_ai, ml, server};
 
+use crate::attributes::{self, Attributes};
 use crate::ml_span::whole;
 use crate::operation::{End, Record};
 use crate::stream::Items;
@@ -34,7 +35,7 @@ pub type Db = Task<DbRecord>;
 /// the online store unless [`offline`](Db::offline) is said.
 pub fn feature_lookup(system: impl Into<StringValue>, view: impl Into<StringValue>) -> Db {
     let mut task = operation("get_features", system.into(), view.into());
-    task.push(ml::FEATURE_STORE_MODE, ml::feature_store_mode::ONLINE);
+    task.set(ml::FEATURE_STORE_MODE, ml::feature_store_mode::ONLINE);
     task
 }
 
@@ -50,18 +51,14 @@ fn operation(name: &'static str, system: StringValue, collection: StringValue) -
         KeyValue::new(db::OPERATION_NAME, name),
         KeyValue::new(db::COLLECTION_NAME, collection),
     ];
-    let mut task = Task::new(
+    Task::new(
         SpanKind::Client,
         span,
         DbRecord {
-            labels: labels.clone(),
+            labels,
             items: Items::default(),
         },
-    );
-    for label in labels {
-        task.push(label.key, label.value);
-    }
-    task
+    )
 }
 
 impl Db {
@@ -74,44 +71,35 @@ impl Db {
     /// Where the store is asked. Metric labels.
     pub fn server(mut self, address: impl Into<StringValue>, port: u16) -> Self {
         let address = address.into();
-        self.record
-            .labels
-            .push(KeyValue::new(server::ADDRESS, address.clone()));
-        self.record
-            .labels
-            .push(KeyValue::new(server::PORT, i64::from(port)));
-        self.push(server::ADDRESS, address);
-        self.push(server::PORT, i64::from(port));
+        attributes::set(&mut self.record.labels, server::ADDRESS, address);
+        attributes::set(&mut self.record.labels, server::PORT, i64::from(port));
         self
     }
 
     /// The database or tenant within the store. Metric label.
     pub fn namespace(mut self, namespace: impl Into<StringValue>) -> Self {
         let namespace = namespace.into();
-        self.record
-            .labels
-            .push(KeyValue::new(db::NAMESPACE, namespace.clone()));
-        self.push(db::NAMESPACE, namespace);
+        attributes::set(&mut self.record.labels, db::NAMESPACE, namespace);
         self
     }
 
     /// How many keys or vectors are asked for at once; recorded from two on.
     pub fn batch_size(mut self, size: u64) -> Self {
         if size >= 2 {
-            self.push(db::OPERATION_BATCH_SIZE, whole(size));
+            self.set(db::OPERATION_BATCH_SIZE, whole(size));
         }
         self
     }
 
     /// How many neighbours are asked for.
     pub fn top_k(mut self, top_k: u64) -> Self {
-        self.push(gen_ai::RETRIEVAL_TOP_K, whole(top_k));
+        self.set(gen_ai::RETRIEVAL_TOP_K, whole(top_k));
         self
     }
 
     /// History is read, for training and batches, and not current values.
     pub fn offline(mut self) -> Self {
-        self.replace(ml::FEATURE_STORE_MODE, ml::feature_store_mode::OFFLINE);
+        self.set(ml::FEATURE_STORE_MODE, ml::feature_store_mode::OFFLINE);
         self
     }
 }
@@ -126,6 +114,10 @@ pub struct DbRecord {
 impl TaskRecord for DbRecord {
     fn items(&mut self) -> &mut Items {
         &mut self.items
+    }
+
+    fn labels(&self, to: &mut Attributes) {
+        to.extend(self.labels.iter().cloned());
     }
 }
 

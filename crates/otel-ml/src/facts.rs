@@ -38,9 +38,49 @@ pub(crate) struct Shared {
     facts: Mutex<Facts>,
 }
 
+/// A key and its hash, which for the keys of setters is made at compile time: telling two of
+/// them apart costs no comparison of text.
+#[derive(Clone)]
+pub(crate) struct FactKey {
+    hash: u64,
+    key: Key,
+}
+
+impl FactKey {
+    pub(crate) const fn known(key: &'static str) -> Self {
+        Self {
+            hash: hash(key),
+            key: Key::from_static_str(key),
+        }
+    }
+
+    fn new(key: Key) -> Self {
+        Self {
+            hash: hash(key.as_str()),
+            key,
+        }
+    }
+}
+
+/// FNV-1a.
+const fn hash(text: &str) -> u64 {
+    let mut rest = text.as_bytes();
+    let mut hash = 0xcbf2_9ce4_8422_2325;
+    while let [byte, tail @ ..] = rest {
+        hash = (hash ^ *byte as u64).wrapping_mul(0x0100_0000_01b3);
+        rest = tail;
+    }
+    hash
+}
+
+/// A fact, and the hash of its key.
+type Fact = (u64, KeyValue);
+
 /// Facts by key. Each is written to the span once, at the end: the SDK would keep every copy.
 pub(crate) struct Facts {
-    pub(crate) list: Labels,
+    pub(crate) list: SmallVec<[Fact; 8]>,
+    /// Whether a fact was written under a key of the handler's own choice.
+    pub(crate) has_custom: bool,
     /// Keys that the span got at its start.
     taken: SmallVec<[Key; 2]>,
     cap: usize,
@@ -59,6 +99,7 @@ impl Shared {
     ) -> Self {
         let facts = Facts {
             list: SmallVec::new(),
+            has_custom: false,
             taken,
             cap,
             first_token: None,
@@ -85,10 +126,15 @@ impl Shared {
         self.started.elapsed()
     }
 
-    pub(crate) fn set(&self, key: Key, value: impl FnOnce() -> Value) {
-        if self.recording || FOR_METRICS.contains(&key.as_str()) {
+    pub(crate) fn set(&self, key: FactKey, value: impl FnOnce() -> Value) {
+        if self.recording || FOR_METRICS.contains(&key.key.as_str()) {
             self.lock().set(key, value);
         }
+    }
+
+    pub(crate) fn set_custom(&self, key: Key, value: impl FnOnce() -> Value) {
+        self.lock().has_custom = true;
+        self.set(FactKey::new(key), value);
     }
 
     pub(crate) fn first_token(&self) {
@@ -110,22 +156,23 @@ impl Shared {
 }
 
 impl Facts {
-    fn set(&mut self, key: Key, value: impl FnOnce() -> Value) {
+    fn set(&mut self, FactKey { hash, key }: FactKey, value: impl FnOnce() -> Value) {
         if self.finished || self.taken.contains(&key) {
             return;
         }
-        if let Some(known) = self.list.iter_mut().find(|known| known.key == key) {
+        let is_same = |(known, fact): &&mut Fact| *known == hash && fact.key == key;
+        if let Some((_, known)) = self.list.iter_mut().find(is_same) {
             known.value = value();
         } else if self.list.len() < self.cap {
-            self.list.push(KeyValue::new(key, value()));
+            self.list.push((hash, KeyValue::new(key, value())));
         }
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<&Value> {
-        self.list
-            .iter()
-            .find(|known| known.key.as_str() == key)
-            .map(|known| &known.value)
+        let mut facts = self.list.iter().map(|(_, fact)| fact);
+        facts
+            .find(|fact| fact.key.as_str() == key)
+            .map(|fact| &fact.value)
     }
 
     fn text(&self, key: &str) -> Option<StringValue> {

@@ -35,6 +35,7 @@ use opentelemetry::trace::SpanKind;
 use opentelemetry::{KeyValue, StringValue};
 use otel_ml_semconv::{gen_ai, ml, server};
 
+use crate::attributes::{self, Attributes};
 use crate::instruments::Instruments;
 use crate::ml_span::{texts, whole};
 use crate::operation::{End, Record};
@@ -69,7 +70,7 @@ pub fn retrieval(data_source: impl Into<StringValue>) -> GenAi {
     let data_source = data_source.into();
     let span = name_of(gen_ai::operation::RETRIEVAL, data_source.as_str());
     let mut task = named(gen_ai::operation::RETRIEVAL, span, None, None);
-    task.push(gen_ai::DATA_SOURCE_ID, data_source);
+    task.set(gen_ai::DATA_SOURCE_ID, data_source);
     task
 }
 
@@ -105,18 +106,14 @@ fn named(
             .into_iter()
             .filter_map(|(key, value)| value.map(|value| KeyValue::new(key, value))),
     );
-    let mut task = Task::new(
+    Task::new(
         SpanKind::Client,
         span,
         GenAiRecord {
-            labels: labels.clone(),
+            labels,
             items: Items::default(),
         },
-    );
-    for label in labels {
-        task.push(label.key, label.value);
-    }
-    task
+    )
 }
 
 impl GenAi {
@@ -129,50 +126,44 @@ impl GenAi {
     /// Where the model is asked. Metric labels.
     pub fn server(mut self, address: impl Into<StringValue>, port: u16) -> Self {
         let address = address.into();
-        self.record
-            .labels
-            .push(KeyValue::new(server::ADDRESS, address.clone()));
-        self.record
-            .labels
-            .push(KeyValue::new(server::PORT, i64::from(port)));
-        self.push(server::ADDRESS, address);
-        self.push(server::PORT, i64::from(port));
+        attributes::set(&mut self.record.labels, server::ADDRESS, address);
+        attributes::set(&mut self.record.labels, server::PORT, i64::from(port));
         self
     }
 
     /// The most tokens to generate.
     pub fn max_tokens(mut self, tokens: u64) -> Self {
-        self.push(gen_ai::REQUEST_MAX_TOKENS, whole(tokens));
+        self.set(gen_ai::REQUEST_MAX_TOKENS, whole(tokens));
         self
     }
 
     /// The sampling temperature; zero is a value.
     pub fn temperature(mut self, temperature: f64) -> Self {
-        self.push(gen_ai::REQUEST_TEMPERATURE, temperature);
+        self.set(gen_ai::REQUEST_TEMPERATURE, temperature);
         self
     }
 
     /// The `top_p` setting.
     pub fn top_p(mut self, top_p: f64) -> Self {
-        self.push(gen_ai::REQUEST_TOP_P, top_p);
+        self.set(gen_ai::REQUEST_TOP_P, top_p);
         self
     }
 
     /// The `top_k` sampling setting of a generative model.
     pub fn top_k(mut self, top_k: u64) -> Self {
-        self.push(gen_ai::REQUEST_TOP_K, whole(top_k));
+        self.set(gen_ai::REQUEST_TOP_K, whole(top_k));
         self
     }
 
     /// The seed.
     pub fn seed(mut self, seed: i64) -> Self {
-        self.push(gen_ai::REQUEST_SEED, seed);
+        self.set(gen_ai::REQUEST_SEED, seed);
         self
     }
 
     /// How many answers are asked for.
     pub fn choice_count(mut self, count: u64) -> Self {
-        self.push(gen_ai::REQUEST_CHOICE_COUNT, whole(count));
+        self.set(gen_ai::REQUEST_CHOICE_COUNT, whole(count));
         self
     }
 
@@ -181,25 +172,25 @@ impl GenAi {
         mut self,
         sequences: impl IntoIterator<Item = T>,
     ) -> Self {
-        self.push(gen_ai::REQUEST_STOP_SEQUENCES, texts(sequences));
+        self.set(gen_ai::REQUEST_STOP_SEQUENCES, texts(sequences));
         self
     }
 
     /// The answer is asked for as a stream.
     pub fn streaming(mut self) -> Self {
-        self.push(gen_ai::REQUEST_STREAM, true);
+        self.set(gen_ai::REQUEST_STREAM, true);
         self
     }
 
     /// How many documents a retrieval asks for.
     pub fn retrieval_top_k(mut self, top_k: u64) -> Self {
-        self.push(gen_ai::RETRIEVAL_TOP_K, whole(top_k));
+        self.set(gen_ai::RETRIEVAL_TOP_K, whole(top_k));
         self
     }
 
     /// How many candidates a reranking is given.
     pub fn candidate_count(mut self, count: u64) -> Self {
-        self.push(ml::RERANK_CANDIDATE_COUNT, whole(count));
+        self.set(ml::RERANK_CANDIDATE_COUNT, whole(count));
         self
     }
 }
@@ -214,6 +205,10 @@ pub struct GenAiRecord {
 impl TaskRecord for GenAiRecord {
     fn items(&mut self) -> &mut Items {
         &mut self.items
+    }
+
+    fn labels(&self, to: &mut Attributes) {
+        to.extend(self.labels.iter().cloned());
     }
 
     fn yielded(&mut self, gap: Option<Duration>, instruments: Option<&Instruments>) {

@@ -7,7 +7,7 @@ use opentelemetry::trace::TraceContextExt;
 use opentelemetry::{Array, Context, Key, KeyValue, StringValue, Value};
 use otel_ml_semconv::{db, gen_ai, ml};
 
-use crate::facts::Shared;
+use crate::facts::{FactKey, Shared};
 
 /// The operation that the current code is part of: a request served, a message processed,
 /// a stage, a model operation.
@@ -41,7 +41,8 @@ macro_rules! text {
         #[doc = ""]
         #[doc = concat!("Recorded as [`", stringify!($key), "`](otel_ml_semconv::", stringify!($key), ").")]
         pub fn $name(&self, value: impl Into<StringValue>) -> &Self {
-            self.put($key, || value.into().into())
+            const KEY: FactKey = FactKey::known($key);
+            self.put(KEY, || value.into().into())
         }
     )+ } };
 }
@@ -52,7 +53,8 @@ macro_rules! integer {
         #[doc = ""]
         #[doc = concat!("Recorded as [`", stringify!($key), "`](otel_ml_semconv::", stringify!($key), "), an integer.")]
         pub fn $name(&self, value: u64) -> &Self {
-            self.put($key, || whole(value))
+            const KEY: FactKey = FactKey::known($key);
+            self.put(KEY, || whole(value))
         }
     )+ } };
 }
@@ -63,7 +65,8 @@ macro_rules! number {
         #[doc = ""]
         #[doc = concat!("Recorded as [`", stringify!($key), "`](otel_ml_semconv::", stringify!($key), "), a double.")]
         pub fn $name(&self, value: f64) -> &Self {
-            self.put($key, || value.into())
+            const KEY: FactKey = FactKey::known($key);
+            self.put(KEY, || value.into())
         }
     )+ } };
 }
@@ -187,13 +190,15 @@ impl MlSpan {
         Self(cx.get::<Shared>().is_some().then(|| cx.clone()))
     }
 
+    #[inline]
     fn shared(&self) -> Option<&Shared> {
         self.0.as_ref()?.get()
     }
 
-    fn put(&self, key: &'static str, value: impl FnOnce() -> Value) -> &Self {
+    #[inline]
+    fn put(&self, key: FactKey, value: impl FnOnce() -> Value) -> &Self {
         if let Some(shared) = self.shared() {
-            shared.set(Key::from_static_str(key), value);
+            shared.set(key, value);
         }
         self
     }
@@ -216,14 +221,14 @@ impl MlSpan {
     /// it knows the type.
     pub fn set(&self, key: impl Into<Key>, value: impl Into<Value>) -> &Self {
         if let Some(shared) = self.shared() {
-            shared.set(key.into(), || value.into());
+            shared.set_custom(key.into(), || value.into());
         }
         self
     }
 
     /// The features that were asked for. Their names may tell of a person: opt-in by calling.
     pub fn feature_names<T: Into<StringValue>>(&self, names: impl IntoIterator<Item = T>) -> &Self {
-        self.put(ml::FEATURE_NAMES, || texts(names))
+        self.put(const { FactKey::known(ml::FEATURE_NAMES) }, || texts(names))
     }
 
     /// Why the model stopped, one reason for each answer.
@@ -231,7 +236,10 @@ impl MlSpan {
         &self,
         reasons: impl IntoIterator<Item = T>,
     ) -> &Self {
-        self.put(gen_ai::RESPONSE_FINISH_REASONS, || texts(reasons))
+        self.put(
+            const { FactKey::known(gen_ai::RESPONSE_FINISH_REASONS) },
+            || texts(reasons),
+        )
     }
 
     /// The texts at which the model is to stop.
@@ -239,17 +247,22 @@ impl MlSpan {
         &self,
         sequences: impl IntoIterator<Item = T>,
     ) -> &Self {
-        self.put(gen_ai::REQUEST_STOP_SEQUENCES, || texts(sequences))
+        self.put(
+            const { FactKey::known(gen_ai::REQUEST_STOP_SEQUENCES) },
+            || texts(sequences),
+        )
     }
 
     /// The `seed` setting.
     pub fn seed(&self, seed: i64) -> &Self {
-        self.put(gen_ai::REQUEST_SEED, || seed.into())
+        self.put(const { FactKey::known(gen_ai::REQUEST_SEED) }, || {
+            seed.into()
+        })
     }
 
     /// The lengths of the input tensor's dimensions.
     pub fn input_shape(&self, shape: &[usize]) -> &Self {
-        self.put(ml::INPUT_SHAPE, || {
+        self.put(const { FactKey::known(ml::INPUT_SHAPE) }, || {
             Value::Array(Array::I64(
                 shape
                     .iter()
@@ -261,8 +274,8 @@ impl MlSpan {
 
     /// The smallest and the largest element of the input.
     pub fn input_range(&self, min: f64, max: f64) -> &Self {
-        self.put(ml::INPUT_MIN, || min.into())
-            .put(ml::INPUT_MAX, || max.into())
+        self.put(const { FactKey::known(ml::INPUT_MIN) }, || min.into())
+            .put(const { FactKey::known(ml::INPUT_MAX) }, || max.into())
     }
 
     /// A look-up in a cache: `ml.cache.name` and `ml.cache.hit` on the span (the last
@@ -277,26 +290,34 @@ impl MlSpan {
             ];
             instruments.ml_cache_lookups.add(1, &labels);
         }
-        self.put(ml::CACHE_NAME, || cache.into())
-            .put(ml::CACHE_HIT, || hit.into())
+        self.put(const { FactKey::known(ml::CACHE_NAME) }, || cache.into())
+            .put(const { FactKey::known(ml::CACHE_HIT) }, || hit.into())
     }
 
     /// A stage that was left out on purpose, and why (low cardinality: `budget`, `degraded`).
     pub fn skipped(&self, stage: &'static str, reason: &'static str) -> &Self {
-        self.put(ml::PIPELINE_STAGE_NAME, || stage.into())
-            .put(ml::STAGE_SKIPPED, || true.into())
-            .put(ml::STAGE_SKIP_REASON, || reason.into())
+        self.put(const { FactKey::known(ml::PIPELINE_STAGE_NAME) }, || {
+            stage.into()
+        })
+        .put(const { FactKey::known(ml::STAGE_SKIPPED) }, || true.into())
+        .put(const { FactKey::known(ml::STAGE_SKIP_REASON) }, || {
+            reason.into()
+        })
     }
 
     /// Whether the error at hand is worth a retry.
     pub fn error_transient(&self, transient: bool) -> &Self {
-        self.put(ml::ERROR_TRANSIENT, || transient.into())
+        self.put(const { FactKey::known(ml::ERROR_TRANSIENT) }, || {
+            transient.into()
+        })
     }
 
     /// What the operation cost, and in which currency (`USD`).
     pub fn cost(&self, amount: f64, currency: &'static str) -> &Self {
-        self.put(ml::COST_AMOUNT, || amount.into())
-            .put(ml::COST_CURRENCY, || currency.into())
+        self.put(const { FactKey::known(ml::COST_AMOUNT) }, || amount.into())
+            .put(const { FactKey::known(ml::COST_CURRENCY) }, || {
+                currency.into()
+            })
     }
 
     /// The first token has been generated: the time since the operation's start becomes
@@ -310,7 +331,7 @@ impl MlSpan {
 
     /// The answer is incomplete, and so are its token counts.
     pub fn usage_partial(&self) -> &Self {
-        self.put(ml::USAGE_PARTIAL, || true.into())
+        self.put(const { FactKey::known(ml::USAGE_PARTIAL) }, || true.into())
     }
 
     /// The messages given to the model, as the JSON text that the conventions describe.
@@ -333,7 +354,9 @@ impl MlSpan {
 
     fn put_content(&self, key: &'static str, json: impl FnOnce() -> String) -> &Self {
         match self.shared() {
-            Some(shared) if shared.telemetry.captures_content() => self.put(key, || json().into()),
+            Some(shared) if shared.telemetry.captures_content() => {
+                self.put(FactKey::known(key), || json().into())
+            }
             _ => self,
         }
     }

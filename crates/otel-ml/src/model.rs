@@ -41,7 +41,7 @@ pub fn load(model: impl Into<StringValue>) -> Load {
             items: Items::default(),
         },
     );
-    task.push(ml::MODEL_NAME, model);
+    task.set(ml::MODEL_NAME, model);
     task
 }
 
@@ -60,19 +60,19 @@ pub fn init_weights() -> Load {
 impl Load {
     /// The model's version.
     pub fn version(mut self, version: impl Into<StringValue>) -> Self {
-        self.push(ml::MODEL_VERSION, version.into());
+        self.set(ml::MODEL_VERSION, version.into());
         self
     }
 
     /// The numeric format of the weights: `int8`, `fp8`, `awq`, ….
     pub fn quantization(mut self, format: impl Into<StringValue>) -> Self {
-        self.push(ml::MODEL_QUANTIZATION, format.into());
+        self.set(ml::MODEL_QUANTIZATION, format.into());
         self
     }
 
     /// The size of the weights in bytes.
     pub fn size(mut self, bytes: u64) -> Self {
-        self.push(ml::MODEL_SIZE, whole(bytes));
+        self.set(ml::MODEL_SIZE, whole(bytes));
         self
     }
 }

@@ -22,6 +22,11 @@ pub trait Record {
     /// Adds late attributes to `end` and records metrics. Called once, unless there is neither
     /// a span nor a meter to record to.
     fn record(&mut self, end: &mut End<'_>);
+
+    /// The outcome when the operation is dropped: an error that is already known stays one.
+    fn dropped(&self) -> Outcome {
+        Outcome::Cancelled(CancelReason::Dropped)
+    }
 }
 
 impl Record for () {
@@ -194,8 +199,12 @@ impl<'a> OperationBuilder<'a> {
             if !links.is_empty() {
                 builder.links = Some(links);
             }
-            let parent = live.cx.span().span_context().clone();
-            let is_unlikely = parent.is_valid() && !parent.is_sampled();
+            let (has_parent, is_sampled) = {
+                let span = live.cx.span();
+                let parent = span.span_context();
+                (parent.is_valid(), parent.is_sampled())
+            };
+            let is_unlikely = has_parent && !is_sampled;
             let fill = || {
                 let mut buffer = Attributes::new(cap);
                 attributes(&mut buffer);
@@ -215,7 +224,7 @@ impl<'a> OperationBuilder<'a> {
             live.recording = span.is_recording();
             // An invalid span (provider shut down) or an unsampled one must not hide the
             // parent: it says all there is to pass on, its random flag included.
-            if live.recording || (span.span_context().is_valid() && !parent.is_valid()) {
+            if live.recording || (span.span_context().is_valid() && !has_parent) {
                 live.cx = live.cx.with_span(span);
             }
         }
@@ -335,6 +344,7 @@ impl<R: Record> Operation<R> {
 
     /// Runs `work` with the operation's context current. A panic ends the operation as
     /// failed and goes on: whoever catches it may drop the operation much later.
+    #[inline]
     pub fn scope<T>(&mut self, work: impl FnOnce() -> T) -> T {
         let Some(cx) = self.context() else {
             return work();
@@ -399,7 +409,15 @@ impl<R: Record> Live<R> {
                 late.push(KeyValue::new(error::TYPE, error.into_value()));
                 span.set_status(Status::error(""));
             }
-            let told = facts.iter_mut().flat_map(|facts| facts.list.drain(..));
+            if let Some(facts) = facts.as_mut().filter(|facts| facts.has_custom) {
+                facts
+                    .list
+                    .retain(|(_, fact)| late.iter().all(|known| known.key != fact.key));
+            }
+            let told = facts
+                .iter_mut()
+                .flat_map(|facts| facts.list.drain(..))
+                .map(|(_, fact)| fact);
             span.set_attributes(late.drain(..).chain(told));
             // Span processors run in here, and may ask for the facts' owner.
             drop(facts);
@@ -410,7 +428,10 @@ impl<R: Record> Live<R> {
 
 impl<R: Record> Drop for Operation<R> {
     fn drop(&mut self) {
-        self.end(&Outcome::Cancelled(CancelReason::Dropped));
+        if let Some(live) = self.live.take() {
+            let outcome = live.record.dropped();
+            live.end(&outcome);
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::trace::SpanKind;
 use otel_ml_semconv::ml;
 
+use crate::attributes::Attributes;
 use crate::instruments::Labels;
 use crate::operation::{End, Record};
 use crate::stream::Items;
@@ -42,16 +43,14 @@ pub type Stage = Task<StageRecord>;
 /// The name labels a metric: pass one of a few constants.
 pub fn stage(name: impl Into<Cow<'static, str>>) -> Stage {
     let name = name.into();
-    let mut task = Task::new(
+    Task::new(
         SpanKind::Internal,
         name.clone(),
         StageRecord {
             name: name.clone(),
             items: Items::default(),
         },
-    );
-    task.push(ml::PIPELINE_STAGE_NAME, name);
-    task
+    )
 }
 
 /// What a stage records.
@@ -64,6 +63,10 @@ pub struct StageRecord {
 impl TaskRecord for StageRecord {
     fn items(&mut self) -> &mut Items {
         &mut self.items
+    }
+
+    fn labels(&self, to: &mut Attributes) {
+        to.push(ml::PIPELINE_STAGE_NAME, self.name.clone());
     }
 }
 

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use futures_core::Stream;
 use opentelemetry::trace::SpanKind;
-use opentelemetry::{Context, Key, Value};
+use opentelemetry::{Context, Key, KeyValue, Value};
 use pin_project::pin_project;
 
-use crate::attributes::Attributes;
+use crate::attributes::{self, Attributes};
 use crate::facts::Shared;
 use crate::instruments::Instruments;
 use crate::intern::span_name;
@@ -34,6 +34,9 @@ pub(crate) fn name_of(operation: &'static str, target: &str) -> Cow<'static, str
 pub trait TaskRecord: Record {
     /// What its stream has yielded, if it ends with one.
     fn items(&mut self) -> &mut Items;
+
+    /// The attributes that label its metrics, too.
+    fn labels(&self, _to: &mut Attributes) {}
 
     /// The stream has yielded an item, `gap` after the one before it.
     fn yielded(&mut self, _gap: Option<Duration>, _instruments: Option<&Instruments>) {}
@@ -57,8 +60,7 @@ pub struct Task<R: TaskRecord> {
     pub(crate) telemetry: Telemetry,
     pub(crate) kind: SpanKind,
     name: Cow<'static, str>,
-    attributes: Attributes,
-    is_tracing: bool,
+    attributes: Vec<KeyValue>,
     pub(crate) record: R,
 }
 
@@ -67,40 +69,31 @@ impl<R: TaskRecord> Task<R> {
         let around =
             Context::map_current(|cx| cx.get::<Shared>().map(|shared| shared.telemetry.clone()));
         let telemetry = around.unwrap_or_default();
-        let is_tracing = telemetry.is_tracing();
         Self {
             telemetry,
             kind,
             name,
-            attributes: Attributes::unbounded(),
-            is_tracing,
+            attributes: Vec::new(),
             record,
         }
     }
 
-    /// An attribute that the sampler sees. It can't be written again.
-    pub(crate) fn push(&mut self, key: impl Into<Key>, value: impl Into<Value>) {
-        if self.is_tracing {
-            self.attributes.push(key, value);
-        }
-    }
-
-    pub(crate) fn replace(&mut self, key: &'static str, value: &'static str) {
-        self.attributes.replace(key, value);
+    /// An attribute that the sampler sees. It can't be written again once the work runs.
+    pub(crate) fn set(&mut self, key: impl Into<Key>, value: impl Into<Value>) {
+        attributes::set(&mut self.attributes, key, value);
     }
 
     /// Records through `telemetry`.
     pub fn telemetry(self, telemetry: &Telemetry) -> Self {
         Self {
             telemetry: telemetry.clone(),
-            is_tracing: telemetry.is_tracing(),
             ..self
         }
     }
 
     /// Adds an attribute of one's own.
     pub fn attribute(mut self, key: impl Into<Key>, value: impl Into<Value>) -> Self {
-        self.push(key, value);
+        self.set(key, value);
         self
     }
 
@@ -110,16 +103,23 @@ impl<R: TaskRecord> Task<R> {
             telemetry,
             kind,
             name,
-            attributes,
+            attributes: own,
             record,
-            ..
         } = self;
+        let mut all = Attributes::unbounded();
+        if telemetry.is_tracing() {
+            record.labels(&mut all);
+        }
+        let mut all = all.into_vec();
+        for attribute in own {
+            attributes::set(&mut all, attribute.key, attribute.value);
+        }
         let operation = Operation::builder(&telemetry, kind, name)
             .parent(Context::current())
             .handle(Handle::Always)
             .start(record, |to| {
                 to.take_keys();
-                to.extend(attributes.into_vec());
+                to.extend(all);
             });
         Running { operation }
     }

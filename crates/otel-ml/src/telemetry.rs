@@ -24,7 +24,8 @@ use crate::propagation::{Anomaly, Propagation};
 /// A cheap handle: clones share everything. [`Telemetry::global`], the default everywhere,
 /// uses the global providers; they are resolved when first used, not when the handle or a
 /// layer is made, and looked for again while they are missing (on each of the first 64
-/// uses, then on every 64th). A provider that was found is kept for the life of the process.
+/// uses, then a tracer on every 64th and a meter, which costs more to look for, on every
+/// 256th). A provider that was found is kept for the life of the process.
 ///
 /// ```
 /// use otel_ml::Telemetry;
@@ -77,9 +78,9 @@ impl State {
             tracers,
             meters,
             tracer: OnceLock::new(),
-            tracer_pace: Pace::new(),
+            tracer_pace: Pace::every(64),
             instruments: OnceLock::new(),
-            instruments_pace: Pace::new(),
+            instruments_pace: Pace::every(256),
             propagation,
             interner: Interner::new(),
             content: None,
@@ -187,6 +188,20 @@ impl Telemetry {
             self.count_anomaly(anomaly, C::TRANSPORT);
         }
         cx
+    }
+
+    /// The same where nothing may be installed: `None` then, without a look at the carrier,
+    /// unless a propagator was set.
+    #[must_use]
+    pub fn extract_if_propagating<C: ExtractCarrier>(
+        &self,
+        carrier: impl FnOnce() -> C,
+    ) -> Option<Context> {
+        let (cx, anomaly) = self.state().propagation.extract_if_set(carrier)?;
+        if let Some(anomaly) = anomaly {
+            self.count_anomaly(anomaly, C::TRANSPORT);
+        }
+        Some(cx)
     }
 
     /// Writes `cx` into `carrier`, replacing the fields it held.
@@ -372,6 +387,7 @@ fn is_noop(tracer: &BoxedTracer) -> bool {
 
 /// When to look again for something that was not there.
 struct Pace {
+    every: u32,
     uses: AtomicU32,
     entered: AtomicU32,
 }
@@ -379,8 +395,10 @@ struct Pace {
 impl Pace {
     const EAGER: u32 = 64;
 
-    const fn new() -> Self {
+    /// On each of the first uses, then on every so many.
+    const fn every(every: u32) -> Self {
         Self {
+            every,
             uses: AtomicU32::new(0),
             entered: AtomicU32::new(0),
         }
@@ -388,7 +406,7 @@ impl Pace {
 
     fn is_due(&self) -> bool {
         let uses = self.uses.fetch_add(1, Ordering::Relaxed);
-        uses < Self::EAGER || uses.is_multiple_of(Self::EAGER)
+        uses < Self::EAGER || uses.is_multiple_of(self.every)
     }
 
     fn try_enter(&self) -> Option<Entered<'_>> {

@@ -68,7 +68,7 @@ pub enum Row {
 pub enum NotApplicable {
     /// It sends the context and never reads one.
     Outgoing,
-    /// The conventions name no in-flight instrument for it.
+    /// No instrument counts what it has in flight.
     NoInFlight,
     /// It is not a service, so it has no readiness.
     NoService,
@@ -160,7 +160,7 @@ impl NotApplicable {
     pub const fn reason(self) -> &'static str {
         match self {
             Outgoing => "it sends the context and never reads one",
-            NoInFlight => "the conventions name no in-flight instrument for it",
+            NoInFlight => "no instrument counts what it has in flight",
             NoService => "it is not a service, so it has no readiness",
             InMemory => "it hands the context over in memory, without headers",
         }

@@ -6,11 +6,12 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, StatusCode, Version, response};
 use otel_ml::hooks::{SpanAttributes, SpanName};
-use otel_ml::opentelemetry::trace::{SpanContext, SpanKind};
+use otel_ml::opentelemetry::trace::SpanKind;
 use otel_ml::opentelemetry::{Context, KeyValue};
 use otel_ml::semconv::{http as keys, network, server, url};
 use otel_ml::{
-    Attributes, Detail, End, ErrorType, Labels, Operation, Options, Outcome, Record, span_name,
+    Attributes, CancelReason, Detail, End, ErrorType, Labels, Operation, Options, Outcome, Record,
+    span_name,
 };
 
 use super::layer::ClientOptions;
@@ -152,7 +153,7 @@ impl<H> Exchange for ClientExchange<H> {
         &self.options.common
     }
 
-    fn head(&mut self, head: &mut response::Parts, _span: &SpanContext) -> bool {
+    fn head(&mut self, head: &response::Parts) -> bool {
         self.status = Some(head.status);
         self.version = Some(head.version);
         let recorded = self.options.common.response_headers.iter();
@@ -186,6 +187,13 @@ impl<H> Exchange for ClientExchange<H> {
 }
 
 impl<H> Record for ClientExchange<H> {
+    fn dropped(&self) -> Outcome {
+        match self.outcome() {
+            Outcome::Ok => Outcome::Cancelled(CancelReason::Dropped),
+            known => known,
+        }
+    }
+
     fn record(&mut self, end: &mut End<'_>) {
         let status = self.status.map(|status| i64::from(status.as_u16()));
         let version = self.version.map(protocol_version);

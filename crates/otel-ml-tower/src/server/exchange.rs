@@ -3,15 +3,16 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::header::{HeaderMap, HeaderValue};
+use http::header::{HeaderMap, HeaderName};
 use http::request::Parts;
-use http::{Method, StatusCode, response};
+use http::{Method, StatusCode, Uri, response};
 use otel_ml::hooks::{SpanAttributes, SpanName};
-use otel_ml::opentelemetry::trace::{SpanContext, SpanKind};
+use otel_ml::opentelemetry::trace::SpanKind;
 use otel_ml::opentelemetry::{Context, KeyValue, Value};
 use otel_ml::semconv::{client, http as keys, network, server, url, user_agent};
 use otel_ml::{
-    Attributes, Detail, End, ErrorType, Labels, Operation, Options, Outcome, Record, span_name,
+    Attributes, CancelReason, Detail, End, ErrorType, Labels, Operation, Options, Outcome, Record,
+    span_name,
 };
 
 use super::layer::ServerOptions;
@@ -40,7 +41,8 @@ struct Extra {
 /// What a framework knows of a request beside HTTP.
 pub(super) struct Known<'a> {
     pub(super) route: Option<&'a str>,
-    pub(super) peer: Option<SocketAddr>,
+    pub(super) peer: fn(&Parts) -> Option<SocketAddr>,
+    pub(super) uri: fn(&Parts) -> &Uri,
 }
 
 impl<H> ServerExchange<H>
@@ -152,7 +154,8 @@ fn push_request<H>(
     options: &Options<H>,
     to: &mut Attributes,
 ) {
-    let path = request.uri.path();
+    let uri = (known.uri)(request);
+    let path = uri.path();
     match &route {
         // A route without parameters is its own path: nothing to copy.
         Some(Cow::Borrowed(route)) if *route == path => to.push(url::PATH, *route),
@@ -161,7 +164,7 @@ fn push_request<H>(
     if let Some(route) = route {
         to.push(keys::ROUTE, route);
     }
-    if let Some(query) = request.uri.query() {
+    if let Some(query) = uri.query() {
         to.push(url::QUERY, redact_query(query).into_owned());
     }
     if options.detail == Detail::Minimal {
@@ -185,8 +188,7 @@ fn push_request<H>(
     if let Some(agent) = headers.user_agent.and_then(|agent| interner.text(agent)) {
         to.push(user_agent::ORIGINAL, agent);
     }
-    let peer = known
-        .peer
+    let peer = (known.peer)(request)
         .map(|peer| (Value::from(peer.ip().to_string()), i64::from(peer.port())));
     match (forwarded.client, &peer) {
         (Some(client), _) => to.push(client::ADDRESS, client.to_owned()),
@@ -223,7 +225,7 @@ impl<H> Exchange for ServerExchange<H> {
     }
 
     /// An upgraded connection, a tunnel and the answer to a `HEAD` end at their head.
-    fn head(&mut self, head: &mut response::Parts, span: &SpanContext) -> bool {
+    fn head(&mut self, head: &response::Parts) -> bool {
         self.status = Some(head.status);
         let recorded = &self.options.common.response_headers;
         if !recorded.is_empty() {
@@ -235,19 +237,14 @@ impl<H> Exchange for ServerExchange<H> {
                 .collect();
             self.extra.get_or_insert_default().response_headers = headers;
         }
-        if let Some(name) = self
-            .options
-            .trace_id_header
-            .as_ref()
-            .filter(|_| span.is_valid())
-            && let Ok(id) = HeaderValue::try_from(span.trace_id().to_string())
-        {
-            head.headers.insert(name.clone(), id);
-        }
         let is_tunnel = self.method == Method::CONNECT.as_str() && head.status.is_success();
         head.status == StatusCode::SWITCHING_PROTOCOLS
             || is_tunnel
             || self.method == Method::HEAD.as_str()
+    }
+
+    fn trace_id_header(&self) -> Option<&HeaderName> {
+        self.options.trace_id_header.as_ref()
     }
 
     fn untouched_up_to(&self) -> u64 {
@@ -272,6 +269,13 @@ impl<H> Exchange for ServerExchange<H> {
 }
 
 impl<H> Record for ServerExchange<H> {
+    fn dropped(&self) -> Outcome {
+        match self.outcome() {
+            Outcome::Ok => Outcome::Cancelled(CancelReason::Dropped),
+            known => known,
+        }
+    }
+
     fn record(&mut self, end: &mut End<'_>) {
         if let Some(instruments) = end.instruments {
             let mut labels = Labels::new();

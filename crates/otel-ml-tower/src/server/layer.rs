@@ -9,13 +9,11 @@ use otel_ml::{Options, ParentPolicy, option_setters, recorded_headers, semconv};
 use tower_layer::Layer;
 
 use super::service::{OtelMl, Tower};
+use crate::body::UNTOUCHED_UP_TO;
 use crate::filter::DefaultFilter;
 
 /// The hooks of a layer that was not told otherwise.
 pub type DefaultHooks = Hooks<DefaultFilter, (), ()>;
-
-/// Bodies of known length up to this many bytes are passed on untouched.
-const UNTOUCHED_UP_TO: u64 = 16 * 1024;
 
 /// Traces the requests that a service answers.
 ///

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::request::Parts;
-use http::{Request, Response};
+use http::{Request, Response, Uri};
 use http_body::Body;
 use otel_ml::carrier::HeaderExtractor;
 use otel_ml::hooks::AllHooks;
@@ -37,6 +37,11 @@ pub trait Framework {
 
     /// The address at the other end of the connection.
     fn peer(request: &Parts) -> Option<SocketAddr>;
+
+    /// The URI as it was received: routers may strip what they have matched.
+    fn uri(request: &Parts) -> &Uri {
+        &request.uri
+    }
 }
 
 /// No framework: [`Route`] and [`PeerAddress`] say what HTTP doesn't, and bodies become
@@ -125,11 +130,16 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let telemetry = &self.options.common.telemetry;
         let is_recorded = telemetry.is_tracing() || telemetry.instruments().is_some();
-        if !is_recorded && !telemetry.is_propagating() {
-            return ResponseFuture::untouched(self.inner.call(request));
-        }
+        let carrier = || HeaderExtractor::new(request.headers());
+        let sender = if is_recorded {
+            telemetry.extract(&carrier())
+        } else {
+            match telemetry.extract_if_propagating(carrier) {
+                Some(sender) => sender,
+                None => return ResponseFuture::untouched(self.inner.call(request)),
+            }
+        };
         let (parts, body) = request.into_parts();
-        let sender = telemetry.extract(&HeaderExtractor::new(&parts.headers));
         let is_suppressed = OtelContext::map_current(OtelContext::is_telemetry_suppressed);
         if !is_recorded || is_suppressed || !self.options.common.hooks.accepts(&parts) {
             let sender = self.options.common.parent.for_request(sender).parent;
@@ -146,7 +156,8 @@ where
         }
         let known = Known {
             route: W::route(&parts),
-            peer: W::peer(&parts),
+            peer: W::peer,
+            uri: W::uri,
         };
         let mut operation = ServerExchange::start(&self.options, &parts, &known, sender);
         let request = Request::from_parts(parts, body);

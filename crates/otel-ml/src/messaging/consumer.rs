@@ -7,7 +7,7 @@ use opentelemetry::trace::{Span, SpanBuilder, SpanContext, SpanKind, TraceContex
 use opentelemetry::{Context, KeyValue};
 use otel_ml_semconv::{messaging, ml};
 
-use super::links::{Common, MAX_LINKS, links};
+use super::links::{Common, links};
 use super::operation::{labels, name, push_destination};
 use super::{Destination, Message};
 use crate::attributes::Attributes;
@@ -113,8 +113,11 @@ pub fn process_batch<M: Message, H>(
     .parent(ambient)
     .handle(options.handle())
     .attribute_cap(options.attribute_cap);
+    let mut dropped = 0;
     if options.parent != ParentPolicy::Ignore {
-        for (sender, attributes) in links(messages, &common, options) {
+        let links = links(messages, &common, options);
+        dropped = links.dropped;
+        for (sender, attributes) in links.list {
             builder = builder.link(sender, attributes);
         }
     }
@@ -123,13 +126,21 @@ pub fn process_batch<M: Message, H>(
         to.extend(labels);
         push_destination(&destination, to);
         to.push(messaging::BATCH_MESSAGE_COUNT, whole(messages.len() as u64));
-        if messages.len() > MAX_LINKS {
-            to.push(
-                ml::LINKS_DROPPED,
-                whole((messages.len() - MAX_LINKS) as u64),
-            );
+        if dropped > 0 {
+            to.push(ml::LINKS_DROPPED, whole(dropped as u64));
         }
     }))
+}
+
+/// The context to run a message in that is not recorded.
+pub(super) fn unrecorded<M: Message, H>(message: &M, options: &Options<H>) -> Context {
+    parenting(
+        message,
+        message.sender(&options.telemetry),
+        waited(message),
+        options,
+    )
+    .parent
 }
 
 /// Time since the message was sent; zero where clocks disagree.
@@ -142,12 +153,21 @@ fn waited<M: Message>(message: &M) -> Option<Duration> {
     )
 }
 
+/// The parent and the link of a message by the policy of `options`.
 fn parenting<M: Message, H>(
     message: &M,
     sender: Context,
     waited: Option<Duration>,
     options: &Options<H>,
 ) -> Inbound {
+    let ambient = Context::current();
+    if ambient.is_telemetry_suppressed() {
+        let parent = sender.with_telemetry_suppressed();
+        return Inbound {
+            parent,
+            link: SpanContext::NONE,
+        };
+    }
     let link = sender.span().span_context().clone();
     let is_stale = waited
         .zip(options.stale_after)
@@ -173,7 +193,6 @@ fn parenting<M: Message, H>(
         },
         policy => policy,
     };
-    let ambient = Context::current();
     let is_active = ambient.span().span_context().is_valid();
     let below_ambient = || {
         if sender.baggage().is_empty() {

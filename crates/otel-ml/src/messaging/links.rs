@@ -41,32 +41,48 @@ impl<'a> Common<'a> {
     }
 }
 
-/// A link to each message's sender, with the attributes that tell the message apart.
+/// Links to the senders of messages, and how many are left out.
+pub(super) struct Links {
+    pub(super) list: Vec<(SpanContext, Vec<KeyValue>)>,
+    pub(super) dropped: usize,
+}
+
+/// A link to each message's sender, with the attributes that tell the message apart. A
+/// message without a sender takes no link.
 pub(super) fn links<M: Message, H>(
     messages: &[M],
     common: &Common<'_>,
     options: &Options<H>,
-) -> Vec<(SpanContext, Vec<KeyValue>)> {
-    let link = |message: &M| {
+) -> Links {
+    let mut links = Links {
+        list: Vec::new(),
+        dropped: 0,
+    };
+    for message in messages {
         let sender = message
             .sender(&options.telemetry)
             .span()
             .span_context()
             .clone();
-        let mut to = Attributes::unbounded();
-        if sender.is_valid() {
-            let destination = message.destination();
-            if common.name.is_none() {
-                to.push(messaging::DESTINATION_NAME, destination.name.to_owned());
-            }
-            if let Some(partition) = destination.partition.filter(|_| common.partition.is_none()) {
-                to.push(messaging::DESTINATION_PARTITION_ID, partition.to_owned());
-            }
-            if options.detail > Detail::Minimal {
-                message.attributes(options.detail, &mut to);
-            }
+        if !sender.is_valid() {
+            continue;
         }
-        (sender, to.into_vec())
-    };
-    messages.iter().take(MAX_LINKS).map(link).collect()
+        if links.list.len() == MAX_LINKS {
+            links.dropped += 1;
+            continue;
+        }
+        let destination = message.destination();
+        let mut to = Attributes::unbounded();
+        if common.name.is_none() {
+            to.push(messaging::DESTINATION_NAME, destination.name.to_owned());
+        }
+        if let Some(partition) = destination.partition.filter(|_| common.partition.is_none()) {
+            to.push(messaging::DESTINATION_PARTITION_ID, partition.to_owned());
+        }
+        if options.detail > Detail::Minimal {
+            message.attributes(options.detail, &mut to);
+        }
+        links.list.push((sender, to.into_vec()));
+    }
+    links
 }

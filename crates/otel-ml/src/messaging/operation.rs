@@ -6,9 +6,9 @@ use opentelemetry::trace::{SpanContext, SpanKind};
 use opentelemetry::{Context, KeyValue};
 use otel_ml_semconv::{messaging, ml};
 
-use super::links::{Common, MAX_LINKS, links};
+use super::links::{Common, links};
 use super::{Destination, Message};
-use crate::attributes::Attributes;
+use crate::attributes::{self, Attributes};
 use crate::ml_span::whole;
 use crate::operation::{End, Operation, OperationBuilder, Record};
 use crate::options::{Detail, Options};
@@ -160,7 +160,7 @@ pub fn send<H>(
     destination: &Destination<'_>,
     kept: Option<SpanContext>,
     options: &Options<H>,
-    attributes: impl FnOnce(&mut Attributes),
+    more: impl FnOnce(&mut Attributes),
 ) -> Operation<ClientRecord> {
     let kind = if kept.is_some() {
         SpanKind::Client
@@ -181,7 +181,7 @@ pub fn send<H>(
         labels,
         Counted::Sent,
         options,
-        attributes,
+        more,
     )
 }
 
@@ -211,7 +211,8 @@ pub fn receive<M: Message, H>(
         SpanKind::Client,
         name(operation, &destination),
     );
-    for (sender, attributes) in links(messages, &common, options) {
+    let links = links(messages, &common, options);
+    for (sender, attributes) in links.list {
         builder = builder.link(sender, attributes);
     }
     let count = messages.len();
@@ -224,8 +225,8 @@ pub fn receive<M: Message, H>(
         options,
         |to| {
             to.push(messaging::BATCH_MESSAGE_COUNT, whole(count as u64));
-            if count > MAX_LINKS {
-                to.push(ml::LINKS_DROPPED, whole((count - MAX_LINKS) as u64));
+            if links.dropped > 0 {
+                to.push(ml::LINKS_DROPPED, whole(links.dropped as u64));
             }
         },
     ))
@@ -237,7 +238,7 @@ pub fn settle<H>(
     client: &Client<'_>,
     destination: &Destination<'_>,
     options: &Options<H>,
-    attributes: impl FnOnce(&mut Attributes),
+    more: impl FnOnce(&mut Attributes),
 ) -> Operation<ClientRecord> {
     let labels = client.labels(
         operation,
@@ -256,7 +257,7 @@ pub fn settle<H>(
         labels,
         Counted::Nothing,
         options,
-        attributes,
+        more,
     )
 }
 
@@ -267,7 +268,7 @@ fn start<H>(
     labels: Vec<KeyValue>,
     counted: Counted,
     options: &Options<H>,
-    attributes: impl FnOnce(&mut Attributes),
+    more: impl FnOnce(&mut Attributes),
 ) -> Operation<ClientRecord> {
     builder
         .parent(Context::current())
@@ -276,6 +277,7 @@ fn start<H>(
             ClientRecord {
                 labels: labels.clone(),
                 counted,
+                is_told_partition: false,
             },
             |to| {
                 to.extend(labels);
@@ -283,7 +285,7 @@ fn start<H>(
                 if let Some(id) = client.id.filter(|_| options.detail > Detail::Minimal) {
                     to.push(messaging::CLIENT_ID, id.to_owned());
                 }
-                attributes(to);
+                more(to);
             },
         )
 }
@@ -300,20 +302,29 @@ enum Counted {
 pub struct ClientRecord {
     labels: Vec<KeyValue>,
     counted: Counted,
+    /// Whether the partition was not known when the span started.
+    is_told_partition: bool,
 }
 
 impl ClientRecord {
     /// The broker has said where it put the message.
     pub fn stored_in(&mut self, partition: String) {
-        self.labels.push(KeyValue::new(
-            messaging::DESTINATION_PARTITION_ID,
-            partition,
-        ));
+        let key = messaging::DESTINATION_PARTITION_ID;
+        let is_known = self.labels.iter().any(|label| label.key.as_str() == key);
+        self.is_told_partition = !is_known;
+        attributes::set(&mut self.labels, key, partition);
     }
 }
 
 impl Record for ClientRecord {
     fn record(&mut self, end: &mut End<'_>) {
+        if self.is_told_partition {
+            let key = messaging::DESTINATION_PARTITION_ID;
+            let told = self.labels.iter().find(|label| label.key.as_str() == key);
+            if let Some(told) = told {
+                end.set(key, told.value.clone());
+            }
+        }
         let Some(instruments) = end.instruments else {
             return;
         };

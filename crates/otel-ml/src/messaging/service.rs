@@ -9,7 +9,7 @@ use pin_project::pin_project;
 use tower_service::Service;
 
 use super::Message;
-use super::consumer::{ProcessRecord, process};
+use super::consumer::{ProcessRecord, process, unrecorded};
 use super::layer::DefaultHooks;
 use crate::hooks::AllHooks;
 use crate::operation::Operation;
@@ -68,12 +68,7 @@ where
         let mut state = if is_recorded && self.options.hooks.accepts(&message) {
             State::Recording(process(&message, &self.options), Arc::clone(&self.options))
         } else if is_recorded || telemetry.is_propagating() {
-            State::Passing(
-                self.options
-                    .parent
-                    .for_request(message.sender(telemetry))
-                    .parent,
-            )
+            State::Passing(unrecorded(&message, &self.options))
         } else {
             State::Untouched
         };

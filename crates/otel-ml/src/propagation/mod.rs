@@ -69,17 +69,25 @@ impl Propagation {
 
     pub(crate) fn extract<C: ExtractCarrier>(&self, carrier: &C) -> (Context, Option<Anomaly>) {
         match self {
-            Self::Auto(choice) if choice.current() == Global::Foreign => (
-                global::get_text_map_propagator(|p| {
-                    p.extract_with_context(&Context::new(), carrier)
-                }),
-                None,
-            ),
-            Self::Auto(_) => w3c::extract(Context::new(), carrier),
             Self::Given(propagator) => (
                 propagator.extract_with_context(&Context::new(), carrier),
                 None,
             ),
+            Self::Auto(choice) => extract_by(choice.current(), carrier),
+        }
+    }
+
+    /// `None` where no propagator was set.
+    pub(crate) fn extract_if_set<C: ExtractCarrier>(
+        &self,
+        carrier: impl FnOnce() -> C,
+    ) -> Option<(Context, Option<Anomaly>)> {
+        match self {
+            Self::Given(_) => Some(self.extract(&carrier())),
+            Self::Auto(choice) => match choice.current() {
+                Global::Unset => None,
+                set => Some(extract_by(set, &carrier())),
+            },
         }
     }
 
@@ -94,6 +102,17 @@ impl Propagation {
     }
 }
 
+fn extract_by<C: ExtractCarrier>(global: Global, carrier: &C) -> (Context, Option<Anomaly>) {
+    let fresh = Context::new();
+    match global {
+        Global::Unset | Global::W3c => w3c::extract(fresh, carrier),
+        Global::Foreign => (
+            global::get_text_map_propagator(|p| p.extract_with_context(&fresh, carrier)),
+            None,
+        ),
+    }
+}
+
 impl fmt::Debug for Propagation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -105,51 +124,56 @@ impl fmt::Debug for Propagation {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Global {
-    Unset,
-    W3c,
-    Foreign,
+    Unset = 1,
+    W3c = 2,
+    Foreign = 3,
 }
 
 /// What the global propagator is, looked at again when it has changed.
 ///
-/// The API can't be asked for the type. It can be asked for the address of the name of the
-/// first field, which moves when another propagator is set; the kind is then read from the
-/// `Debug` form, a supertrait. A form not known counts as foreign, so this fails safe.
+/// The API can't be asked for the type. It can be asked for what moves when another
+/// propagator is set: its address, the address of its first field's name (most propagators
+/// have no size, and hence no address of their own), and how long its names are. The kind is
+/// then read from the `Debug` form, a supertrait. A form not known counts as foreign, so this
+/// fails safe.
 pub(crate) struct GlobalChoice {
-    /// The address in the upper bits, the kind plus one in the lower two; zero at first.
+    /// The identity, the kind in its lower two bits; zero at first.
     seen: AtomicU64,
 }
 
 impl GlobalChoice {
     pub(crate) fn current(&self) -> Global {
-        let address = global::get_text_map_propagator(|p| {
-            p.fields()
-                .next()
-                .map_or(0, |field| field.as_ptr().addr() as u64)
-        });
+        let identity = global::get_text_map_propagator(identity) & !3;
         let seen = self.seen.load(Ordering::Relaxed);
-        match (seen >> 2 == address, seen & 3) {
+        match (seen & !3 == identity, seen & 3) {
             (true, 1) => Global::Unset,
             (true, 2) => Global::W3c,
             (true, 3) => Global::Foreign,
-            _ => self.look(address),
+            _ => self.look(identity),
         }
     }
 
     #[cold]
-    fn look(&self, address: u64) -> Global {
-        let kind = if address == 0 {
-            Global::Unset
-        } else {
-            global::get_text_map_propagator(|p| classify(&format!("{p:?}")))
-        };
-        self.seen
-            .store(address << 2 | (kind as u64 + 1), Ordering::Relaxed);
+    fn look(&self, identity: u64) -> Global {
+        let kind = global::get_text_map_propagator(|p| classify(&format!("{p:?}")));
+        self.seen.store(identity | kind as u64, Ordering::Relaxed);
         kind
     }
 }
 
+fn identity(propagator: &dyn TextMapPropagator) -> u64 {
+    let own = std::ptr::from_ref(propagator).addr() as u64;
+    let fields = propagator.fields().fold(0, |known: u64, field| {
+        known.rotate_left(8) ^ (field.as_ptr().addr() as u64) ^ field.len() as u64
+    });
+    // Spread over all bits: the lower two are taken off.
+    (own.rotate_left(32) ^ fields).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
 fn classify(debug: &str) -> Global {
+    if debug.starts_with("NoopTextMapPropagator") {
+        return Global::Unset;
+    }
     let members = match debug.strip_prefix("TextMapCompositePropagator { propagators: [") {
         Some(list) => list.split_once(']').map_or("", |(members, _)| members),
         None => debug,

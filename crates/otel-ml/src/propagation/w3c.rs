@@ -61,15 +61,15 @@ pub(crate) fn extract<C: ExtractCarrier>(base: Context, carrier: &C) -> (Context
         Ok(None) => (base, None),
         Err(anomaly) => (base, Some(anomaly)),
     };
-    if let Some(list) = tracestate::join(carrier, Field::Baggage) {
-        if list.len() > baggage::MAX_BYTES {
-            anomaly = anomaly.or(Some(Anomaly::Oversized));
-        } else {
-            let baggage = baggage::parse(&list);
-            if !baggage.is_empty() {
-                cx = cx.with_baggage(baggage);
-            }
-        }
+    let baggage = match carrier.only(Field::Baggage) {
+        Only::Nothing => return (cx, anomaly),
+        Only::One(line) => baggage::parse(std::iter::once(line)),
+        Only::Several => baggage::parse(carrier.values(Field::Baggage)),
+    };
+    match baggage {
+        None => anomaly = anomaly.or(Some(Anomaly::Oversized)),
+        Some(baggage) if baggage.is_empty() => {}
+        Some(baggage) => cx = cx.with_baggage(baggage),
     }
     (cx, anomaly)
 }

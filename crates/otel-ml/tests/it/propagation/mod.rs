@@ -1,0 +1,6 @@
+mod extract;
+mod foreign;
+mod inject;
+mod properties;
+mod through_spans;
+mod vectors;

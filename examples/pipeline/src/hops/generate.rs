@@ -1,0 +1,134 @@
+//! Sixth hop: answers token by token, as a stream of server-sent events.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_stream::stream;
+use axum::response::sse::{self, Sse};
+use axum::routing::post;
+use axum::{Json, Router, extract::State};
+use futures_util::{Stream, StreamExt as _};
+use otel_ml::semconv::{gen_ai, ml};
+use otel_ml::{MlSpan, stage};
+use serde::{Deserialize, Serialize};
+
+use super::{Hop, PROVIDER, pause};
+use crate::engine::compose::Source;
+use crate::engine::corpus::Corpus;
+use crate::engine::generate::{self, FinishReason, Generation};
+use crate::engine::preprocess::Question;
+use crate::engine::rerank::Ranked;
+
+/// The model.
+pub const MODEL: &str = "extractive-1";
+
+/// What is asked of this hop; it answers with a stream of [`Event`]s.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Request {
+    /// What is asked.
+    pub question: Question,
+    /// The passages to answer from, the best first.
+    pub ranked: Vec<Ranked>,
+    /// The longest answer.
+    pub max_tokens: usize,
+    /// The name of the answer.
+    pub response_id: String,
+}
+
+/// A piece of the answer.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// The next token.
+    Token(String),
+    /// The end: nothing follows.
+    End(End),
+}
+
+/// What is known once all tokens are given out.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct End {
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+    /// Tokens of the question and the passages.
+    pub input_tokens: u64,
+    /// Tokens given out.
+    pub output_tokens: u64,
+    /// What was quoted.
+    pub sources: Vec<Source>,
+}
+
+/// What this hop works with.
+#[derive(Clone, Debug)]
+pub struct Generator {
+    /// As every hop.
+    pub hop: Hop,
+    /// What is quoted.
+    pub corpus: Arc<Corpus>,
+    /// How long a token takes.
+    pub token_delay: Duration,
+}
+
+/// `POST /generate`.
+pub fn router(generator: Generator) -> Router {
+    Router::new()
+        .route("/generate", post(generate))
+        .layer(generator.hop.layer())
+        .with_state(generator)
+}
+
+async fn generate(
+    State(generator): State<Generator>,
+    served: otel_ml_axum::MlSpan,
+    Json(request): Json<Request>,
+) -> Sse<impl Stream<Item = Result<sse::Event, axum::Error>>> {
+    served
+        .gen_ai_operation(gen_ai::operation::CHAT)
+        .provider(PROVIDER)
+        .request_model(MODEL)
+        .response_model(MODEL)
+        .response_id(request.response_id.clone())
+        .max_tokens(request.max_tokens as u64);
+    // Nothing is generated before it is asked for: when the caller goes away, hyper drops the
+    // body, and with it this stream. What was written to the spans by then stays.
+    let events = stage("generate").stream_infallible(stream! {
+        generator.hop.wait().await;
+        let mut generation = prefill(&generator.corpus, &request);
+        served.input_tokens(generation.prompt_tokens() as u64);
+        while let Some(token) = generation.next() {
+            pause(generator.token_delay).await;
+            served.first_token().output_tokens(generation.output_tokens() as u64);
+            yield Event::Token(token);
+        }
+        let end = end(&generation);
+        served.finish_reasons([end.finish_reason.as_str()]);
+        yield Event::End(end);
+    });
+    Sse::new(events.map(|event| sse::Event::default().json_data(event)))
+}
+
+/// Reads the passages and finds what to say: no token can be given out before.
+fn prefill(corpus: &Corpus, request: &Request) -> Generation {
+    stage("prefill").in_scope_infallible(|| {
+        let Request {
+            question,
+            ranked,
+            max_tokens,
+            ..
+        } = request;
+        let generation = generate::generate(corpus, question, ranked, *max_tokens);
+        MlSpan::current()
+            .inference_phase(ml::phase::PREFILL)
+            .input_tokens(generation.prompt_tokens() as u64);
+        generation
+    })
+}
+
+fn end(generation: &Generation) -> End {
+    End {
+        finish_reason: generation.finish_reason().unwrap_or(FinishReason::Stop),
+        input_tokens: generation.prompt_tokens() as u64,
+        output_tokens: generation.output_tokens() as u64,
+        sources: generation.sources(),
+    }
+}

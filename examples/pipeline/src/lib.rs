@@ -1,0 +1,21 @@
+//! An inference platform in one process: eight services that answer questions from a folder of
+//! text files, each with telemetry of its own, and the command that runs them.
+//!
+//! Start with [`hops`]: a file for each service, to copy from. [`client`] is how they call each
+//! other, [`pipeline`] starts them, [`telemetry`] sets their providers up, [`engine`] is what
+//! they compute.
+
+pub mod app;
+pub mod asker;
+pub mod cli;
+pub mod client;
+pub mod engine;
+pub mod hops;
+pub mod load;
+pub mod openai;
+pub mod pipeline;
+pub mod print;
+pub mod problem;
+pub mod service;
+pub mod telemetry;
+pub mod verify;

@@ -1,0 +1,131 @@
+//! Traces while they run: which of them are complete, and the spans of those that are followed.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use opentelemetry_sdk::trace::SpanData;
+use otel_ml::opentelemetry::trace::TraceId;
+use tokio::sync::oneshot;
+
+/// A span that has ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// The service that recorded it.
+    pub service: &'static str,
+    /// What it recorded.
+    pub span: SpanData,
+}
+
+/// The traces that have spans open, in any of the services.
+///
+/// All services are in one process here, so it is known when a trace is complete: when none of
+/// its spans is open any more. Nothing is kept of a trace that nobody follows.
+#[derive(Debug, Default)]
+pub struct Traces(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    live: HashMap<TraceId, Live>,
+    unfollowed: usize,
+}
+
+#[derive(Debug, Default)]
+struct Live {
+    open: usize,
+    follower: Option<Follower>,
+}
+
+#[derive(Debug)]
+struct Follower {
+    ended: Vec<Ended>,
+    is_complete: oneshot::Sender<()>,
+}
+
+impl Traces {
+    /// Keeps the spans of `trace` that end from now on.
+    pub fn follow(self: &Arc<Self>, trace: TraceId) -> Following {
+        let (is_complete, completion) = oneshot::channel();
+        self.lock().live.entry(trace).or_default().follower = Some(Follower {
+            ended: Vec::new(),
+            is_complete,
+        });
+        Following {
+            traces: Arc::clone(self),
+            trace,
+            completion,
+        }
+    }
+
+    /// How many traces came to their end without being followed.
+    pub fn unfollowed(&self) -> usize {
+        self.lock().unfollowed
+    }
+
+    pub(super) fn started(&self, trace: TraceId) {
+        self.lock().live.entry(trace).or_default().open += 1;
+    }
+
+    pub(super) fn ended(&self, ended: Ended) {
+        let mut state = self.lock();
+        let trace = ended.span.span_context.trace_id();
+        let Entry::Occupied(mut entry) = state.live.entry(trace) else {
+            return;
+        };
+        let live = entry.get_mut();
+        live.open = live.open.saturating_sub(1);
+        let is_complete = live.open == 0;
+        match &mut live.follower {
+            Some(follower) => {
+                follower.ended.push(ended);
+                if is_complete {
+                    // The spans stay until the follower takes them.
+                    let (told, _) = oneshot::channel();
+                    let tell = std::mem::replace(&mut follower.is_complete, told);
+                    let _ = tell.send(());
+                }
+            }
+            None if is_complete => {
+                entry.remove();
+                state.unfollowed += 1;
+            }
+            None => {}
+        }
+    }
+
+    // A panic elsewhere cannot leave a count half written.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A trace whose spans are kept.
+#[derive(Debug)]
+pub struct Following {
+    traces: Arc<Traces>,
+    trace: TraceId,
+    completion: oneshot::Receiver<()>,
+}
+
+impl Following {
+    /// The spans once none is open any more; after `patience` those that have ended so far.
+    pub async fn spans(mut self, patience: Duration) -> Vec<Ended> {
+        let _ = tokio::time::timeout(patience, &mut self.completion).await;
+        let live = self.traces.lock().live.remove(&self.trace);
+        let follower = live.and_then(|live| live.follower);
+        follower.map(|follower| follower.ended).unwrap_or_default()
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let mut state = self.traces.lock();
+        if let Entry::Occupied(mut entry) = state.live.entry(self.trace) {
+            entry.get_mut().follower = None;
+            if entry.get().open == 0 {
+                entry.remove();
+            }
+        }
+    }
+}

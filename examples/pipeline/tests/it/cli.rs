@@ -1,0 +1,206 @@
+//! The command itself.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use crate::support::{Written, write_documents};
+
+fn run(folder: &Path, options: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_pipeline"))
+        .current_dir(folder)
+        .args(options)
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn a_wrong_option_is_named_and_nothing_is_done() {
+    let folder = tempfile::tempdir().unwrap();
+    write_documents(folder.path());
+    std::fs::create_dir(folder.path().join("empty")).unwrap();
+    std::fs::write(folder.path().join("none.list"), "# nothing\n").unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    for (options, told) in [
+        (
+            &["--corpus", "nowhere"][..],
+            "--corpus: the corpus folder nowhere does not exist",
+        ),
+        (&["--corpus", "empty"], "--corpus: no text file in"),
+        (
+            &["--corpus", "kafka.md"],
+            "--corpus: the corpus kafka.md is not a folder",
+        ),
+        (
+            &["--corpus", ".", "--json", "."],
+            "--json: . cannot be written",
+        ),
+        (
+            &["--corpus", ".", "--metrics", "no/where"],
+            "--metrics: no/where cannot be written",
+        ),
+        (
+            &["--corpus", ".", "--json", "x", "--metrics", "x"],
+            "--metrics: the same file",
+        ),
+        (&["--corpus", ".", "--serve", &port], "--serve: port"),
+        (
+            &["--corpus", ".", "--requests", "1", "--questions", "gone"],
+            "--questions: the questions in gone",
+        ),
+        (
+            &[
+                "--corpus",
+                ".",
+                "--requests",
+                "1",
+                "--questions",
+                "none.list",
+            ],
+            "--questions: no question",
+        ),
+        (&["--slow", "nothing=1"], "--slow"),
+        (&["--requests", "0"], "--requests"),
+    ] {
+        let output = run(folder.path(), options);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{options:?}: {error}");
+        assert!(error.contains(told), "{options:?}: {error}");
+        assert!(output.stdout.is_empty(), "{options:?}");
+    }
+}
+
+#[test]
+fn a_question_is_answered_and_its_trace_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    write_documents(folder.path());
+    let question = "How do I wrap a Kafka consumer?";
+    let options = [
+        "--corpus",
+        ".",
+        "--token-delay",
+        "0",
+        "--color",
+        "never",
+        question,
+    ];
+    let output = run(folder.path(), &options);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    for told in [
+        question,
+        "OtelMlConsumer::new(inner)",
+        "[1] kafka.md:5",
+        "confidence 0.",
+        "9 services",
+        "* longest chain: ",
+        "time by service: ",
+    ] {
+        assert!(text.contains(told), "no {told} in\n{text}");
+    }
+    assert_eq!(
+        text.matches("trace ").count() - text.matches("the trace ").count(),
+        1
+    );
+    assert!(!text.contains('\u{1b}'), "no colours");
+}
+
+#[test]
+fn a_load_run_ends_with_a_table_and_checks_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    write_documents(folder.path());
+    std::fs::write(
+        folder.path().join("questions.list"),
+        "Why wrap a consumer?\n",
+    )
+    .unwrap();
+    let options = [
+        "--corpus",
+        ".",
+        "--token-delay",
+        "0",
+        "--requests",
+        "20",
+        "--concurrency",
+        "4",
+    ];
+    let files = [
+        "--questions",
+        "questions.list",
+        "--json",
+        "spans.jsonl",
+        "--metrics",
+        "metrics.jsonl",
+    ];
+    let slow = ["--slow", "rerank=30"];
+    let output = run(folder.path(), &[&options[..], &files, &slow].concat());
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(
+        text.contains("20 requests, 20 traces, none mixed, none missing"),
+        "{text}"
+    );
+    for stage in ["gateway", "preprocess", "generate", "postprocess"] {
+        let row = text.lines().find(|line| line.starts_with(stage)).unwrap();
+        assert!(row.split_whitespace().any(|cell| cell == "20"), "{row}");
+    }
+    let written = Written::read(folder.path());
+    let slowed = written
+        .spans
+        .iter()
+        .filter(|span| span.service == "rerank" && span.name == "rerank");
+    let slowed: Vec<_> = slowed.collect();
+    assert_eq!(slowed.len(), 20);
+    assert!(
+        slowed
+            .iter()
+            .all(|span| span.end - span.start >= 30_000_000)
+    );
+}
+
+#[test]
+fn it_serves_until_it_is_told_to_stop_and_then_writes_everything() {
+    let folder = tempfile::tempdir().unwrap();
+    write_documents(folder.path());
+    let mut serving = Command::new(env!("CARGO_BIN_EXE_pipeline"))
+        .current_dir(folder.path())
+        .args(["--corpus", ".", "--token-delay", "0", "--serve", "0"])
+        .args(["--json", "spans.jsonl", "--metrics", "metrics.jsonl"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(serving.stdout.take().unwrap()).lines();
+    let listening = lines.next().unwrap().unwrap();
+    let address = listening.strip_prefix("listening on http://").unwrap();
+    let address = address.split(',').next().unwrap().parse().unwrap();
+    let curl = lines.next().unwrap().unwrap();
+    let body = curl.split('\'').nth(1).unwrap().to_owned();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let received = runtime.block_on(async {
+        let response = crate::support::send(crate::support::post(address, body)).await;
+        crate::support::events(response, usize::MAX).await
+    });
+    assert_eq!(received.last().unwrap(), "[DONE]");
+    drop(runtime);
+
+    let stopped = Command::new("kill")
+        .arg(serving.id().to_string())
+        .status()
+        .unwrap();
+    assert!(stopped.success());
+    assert_eq!(serving.wait().unwrap().code(), Some(0));
+    let written = Written::read(folder.path());
+    assert!(
+        written
+            .spans
+            .iter()
+            .any(|span| span.service == "postprocess")
+    );
+    assert_eq!(
+        written.metrics.len(),
+        8,
+        "a line for each service that has measured something"
+    );
+}

@@ -1,0 +1,12 @@
+//! The pipeline as a whole: started in process on a small corpus, asked over HTTP, and judged by
+//! the files it writes.
+
+#![cfg(test)]
+
+mod cli;
+mod disconnect;
+mod input;
+mod load;
+mod shape;
+mod support;
+mod trace;

@@ -1,0 +1,5 @@
+//! What the tests across crates share.
+
+mod memory;
+
+pub use memory::{MemoryHeaders, MemoryMessage};
