@@ -30,6 +30,8 @@ pub(crate) struct Line {
     wall_interval: Option<[f64; 2]>,
     budget_instructions: Option<u32>,
     budget_allocations: Option<u32>,
+    /// Instructions from which on a run fails: above the budget where it is not met yet.
+    ceiling_instructions: Option<u32>,
     identity_instructions: Option<f64>,
     identity_allocations: f64,
     #[serde(skip)]
@@ -68,20 +70,25 @@ impl Line {
                 .map(|(least, most)| [round(least), round(*most)]),
             budget_instructions: row.budget.map(|budget| budget.instructions),
             budget_allocations: row.budget.map(|budget| budget.allocations),
+            ceiling_instructions: row.budget.map(|budget| budget.ceiling),
             identity_instructions: identity.instructions.map(round),
             identity_allocations: round(identity.allocations),
             unit: suite.unit,
         })
     }
 
-    /// Whether it costs more than it may. What was not measured is not missed.
+    /// Whether it costs so much that the run fails. What was not measured is not missed.
     pub(crate) fn is_missed(&self) -> bool {
+        self.is_over(self.ceiling_instructions)
+    }
+
+    fn is_over(&self, instructions: Option<u32>) -> bool {
         let over = |value: Option<f64>, budget: Option<u32>, slack| {
             value
                 .zip(budget)
                 .is_some_and(|(value, budget)| value > f64::from(budget) + slack)
         };
-        over(self.added_instructions, self.budget_instructions, 0.0)
+        over(self.added_instructions, instructions, 0.0)
             || over(
                 Some(self.added_allocations),
                 self.budget_allocations,
@@ -103,6 +110,7 @@ impl Line {
         let verdict = match self.budget_instructions {
             None => "",
             Some(_) if self.is_missed() => "MISSED",
+            Some(_) if self.is_over(self.budget_instructions) => "over, below its ceiling",
             Some(_) if self.added_instructions.is_none() => "allocs met",
             Some(_) => "met",
         };

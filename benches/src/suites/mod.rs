@@ -89,7 +89,19 @@ impl Row {
             budget: Some(Budget {
                 instructions,
                 allocations,
+                ceiling: instructions,
             }),
+        }
+    }
+
+    /// The budget is not met yet: until it is, the row may not cost more than `ceiling`.
+    const fn not_yet(self, ceiling: u32) -> Self {
+        let Some(budget) = self.budget else {
+            return self;
+        };
+        Self {
+            budget: Some(Budget { ceiling, ..budget }),
+            ..self
         }
     }
 
@@ -109,4 +121,7 @@ pub struct Budget {
     pub instructions: u32,
     /// Allocations.
     pub allocations: u32,
+    /// Instructions from which on a run fails: the budget, or what the row costs today and a
+    /// little more where the budget is not met yet.
+    pub ceiling: u32,
 }
