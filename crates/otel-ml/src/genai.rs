@@ -226,7 +226,7 @@ impl Record for GenAiRecord {
         let output_tokens = end
             .facts()
             .and_then(|facts| facts.integer(gen_ai::USAGE_OUTPUT_TOKENS));
-        if self.items.first.is_some() && (output_tokens.is_none() || *end.outcome != Outcome::Ok) {
+        if self.items.is_stream && (output_tokens.is_none() || *end.outcome != Outcome::Ok) {
             end.mark_partial();
         }
         let Some(instruments) = end.instruments else {

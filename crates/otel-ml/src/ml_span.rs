@@ -295,6 +295,7 @@ impl MlSpan {
     }
 
     /// A stage that was left out on purpose, and why (low cardinality: `budget`, `degraded`).
+    /// Write it to the request, not inside another stage: that one has a name already.
     pub fn skipped(&self, stage: &'static str, reason: &'static str) -> &Self {
         self.put(const { FactKey::known(ml::PIPELINE_STAGE_NAME) }, || {
             stage.into()

@@ -190,7 +190,7 @@ impl<'a> OperationBuilder<'a> {
             started: None,
             recording: false,
             has_entry: false,
-            _in_flight: in_flight,
+            in_flight,
             record,
         };
         let mut taken = SmallVec::new();
@@ -270,8 +270,7 @@ struct Live<R> {
     started: Option<Instant>,
     recording: bool,
     has_entry: bool,
-    /// Dropped last: the request is in flight until its span has ended.
-    _in_flight: Option<InFlight>,
+    in_flight: Option<InFlight>,
     record: R,
 }
 
@@ -400,6 +399,8 @@ impl<R: Record> Live<R> {
         if let (Some(facts), Some(instruments)) = (&facts, instruments) {
             facts.record(instruments, duration, error_label(error.as_ref()).as_ref());
         }
+        // Before the span is exported: whoever sees the span sees the gauge without it.
+        drop(self.in_flight.take());
         if self.recording {
             let span = self.cx.span();
             if let Some(reason) = outcome.cancel_reason() {

@@ -33,7 +33,8 @@ pub enum ParentPolicy {
     /// The sender is the parent.
     Child,
     /// A new trace with a link to the sender: for public endpoints, whose callers must not
-    /// choose trace ids and sampling.
+    /// choose trace ids and sampling. A message processed inside an active span is a child of
+    /// that span, with the link.
     Link,
     /// As if nothing had arrived.
     Ignore,
@@ -116,7 +117,7 @@ pub enum Detail {
     /// What they recommend, too.
     #[default]
     Standard,
-    /// What they call opt-in, too: sizes, peers' ports, transport. Never content.
+    /// What they call opt-in, too: sizes. Never content.
     Full,
 }
 
@@ -205,10 +206,11 @@ impl<H> Options<H> {
         }
     }
 
-    /// Which operations handlers can write facts to.
+    /// Which operations handlers can write facts to. A telemetry of one's own is found by the
+    /// stages inside a request through its operation, so that one is always there.
     #[must_use]
     pub const fn handle(&self) -> Handle {
-        if self.unsampled_facts {
+        if self.unsampled_facts || !self.telemetry.is_global() {
             Handle::Always
         } else {
             Handle::Recorded
@@ -340,7 +342,8 @@ macro_rules! option_setters {
             /// Keeps what handlers write for metrics (`gen_ai.server.*`, confidence, inference
             /// duration) also where the span is not sampled. Off by default, as it costs three
             /// allocations for each such request: switch it on where traces are sampled and
-            /// these metrics are relied upon. Servers and consumers only.
+            /// these metrics are relied upon. Always on with a telemetry of one's own. Servers
+            /// and consumers only.
             pub fn unsampled_facts(mut self, kept: bool) -> Self {
                 self.options.unsampled_facts = kept;
                 self

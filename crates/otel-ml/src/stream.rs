@@ -18,6 +18,8 @@ use crate::task::{TaskRecord, TellOutcome};
 /// What a stream has yielded so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Items {
+    /// Whether there is a stream at all.
+    pub is_stream: bool,
     /// How many items.
     pub count: u64,
     /// From the operation's start to the first of them.
@@ -62,7 +64,10 @@ pub struct InstrumentedStream<S, R: TaskRecord, O> {
 }
 
 impl<S: Stream, R: TaskRecord, O> InstrumentedStream<S, R, O> {
-    pub(crate) const fn new(inner: S, operation: Operation<R>, outcome: O) -> Self {
+    pub(crate) fn new(inner: S, mut operation: Operation<R>, outcome: O) -> Self {
+        if let Some(record) = operation.record_mut() {
+            record.items().is_stream = true;
+        }
         Self {
             inner,
             operation,

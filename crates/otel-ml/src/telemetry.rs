@@ -124,6 +124,10 @@ impl Telemetry {
         Self(Handle::Global)
     }
 
+    pub(crate) const fn is_global(&self) -> bool {
+        matches!(self.0, Handle::Global)
+    }
+
     /// Records nothing.
     pub(crate) const fn off() -> Self {
         Self(Handle::Off)
