@@ -152,12 +152,15 @@ fn inside_a_client_the_operation_is_the_one_around_it() {
 }
 
 #[test]
-fn an_unsampled_requests_handler_finds_no_operation_and_is_none_the_worse() {
+fn an_unsampled_requests_facts_and_stages_are_in_the_metrics_all_the_same() {
     let test = TestTelemetry::builder().always_off().build();
     let is_recording = Cell::new(true);
     let handler = async |_request: Request<()>| {
-        MlSpan::current().model("m").output_tokens(1);
-        is_recording.set(MlSpan::current().is_recording());
+        let span = MlSpan::current();
+        span.gen_ai_operation("chat").provider("openai");
+        span.first_token().output_tokens(1);
+        is_recording.set(span.is_recording());
+        stage("rerank").in_scope_infallible(|| MlSpan::current().model("m").is_recording());
         Ok::<_, Infallible>(status(200))
     };
     drop(run(server(&test)
@@ -166,6 +169,14 @@ fn an_unsampled_requests_handler_finds_no_operation_and_is_none_the_worse() {
         .call(get(&[]))));
     assert!(!is_recording.get());
     assert!(test.spans().is_empty());
+    let metrics = test.metrics();
+    for name in [
+        "gen_ai.server.request.duration",
+        "gen_ai.server.time_to_first_token",
+        "ml.stage.duration",
+    ] {
+        assert_eq!(metrics.histogram(name).count(), 1, "{name}");
+    }
 }
 
 /// Looks at the current context and uses the library from wherever the SDK and the layers
