@@ -13,7 +13,7 @@ declare -A ABOUT=(
     [features]="each published crate without features, with each alone, with all"
     [doc]="rustdoc, warnings denied"
     [tests]="unit, integration and documentation tests of the workspace"
-    [soak]="the long tests: those marked #[ignore] (only with --soak)"
+    [soak]="the long tests: ignored ones named soak_... (only with --soak)"
     [deny]="licences, sources, no second version of OpenTelemetry"
     [python]="the Python peers install and work"
     [package]="cargo package of every published crate"
@@ -122,7 +122,9 @@ stage_doc() {
 stage_tests() { cargo test --workspace --locked --no-fail-fast; }
 
 stage_soak() {
-    cargo test --workspace --release --locked --no-fail-fast --lib --bins --tests -- --ignored
+    local tests=(cargo test --workspace --release --locked --no-fail-fast --lib --bins --tests)
+    "${tests[@]}" -- --ignored --list soak_ | grep -q ': test$' || leave_out "there is no long test yet"
+    "${tests[@]}" -- --ignored soak_
 }
 
 # Workspace members that match a jq condition, one a line: what FORMAT makes of each.
