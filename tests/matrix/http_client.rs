@@ -2,7 +2,6 @@
 
 use std::future::{Ready, ready};
 
-use http::request::Parts;
 use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt;
 use otel_ml::Telemetry;
@@ -11,7 +10,7 @@ use otel_ml::opentelemetry::Context;
 use otel_ml::opentelemetry::trace::SpanKind;
 use otel_ml_testing::TestTelemetry;
 use otel_ml_testing::mock::MockBody;
-use otel_ml_tower::OtelMlClientLayer;
+use otel_ml_tower::{OtelMlClientLayer, RequestHead};
 use tower::{Layer as _, Service, service_fn};
 
 use crate::hop::{Call, Fault, Handler, Hop, Link, Reply, Settings};
@@ -88,7 +87,7 @@ impl Hop for HttpClient {
         let accepts = settings.accepts;
         let layer = OtelMlClientLayer::builder()
             .telemetry(settings.telemetry)
-            .filter(move |_: &Parts| accepts)
+            .filter(move |_: &RequestHead<'_>| accepts)
             .build();
         Box::new(Sending(layer.layer(inner!(handler))))
     }

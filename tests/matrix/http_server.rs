@@ -5,11 +5,10 @@ use std::future::{Ready, ready};
 use axum::body::Body;
 use axum::response::Response;
 use axum::routing::{MethodRouter, any_service};
-use http::request::Parts;
 use http::{HeaderMap, Request};
 use http_body_util::BodyExt as _;
 use otel_ml::opentelemetry::trace::SpanKind;
-use otel_ml_axum::OtelMlLayer;
+use otel_ml_axum::{OtelMlLayer, RequestHead};
 use otel_ml_testing::TestTelemetry;
 use otel_ml_testing::mock::MockBody;
 use tower::{Layer as _, Service, service_fn};
@@ -70,7 +69,7 @@ impl Hop for HttpServer {
         let accepts = settings.accepts;
         let layer = OtelMlLayer::builder()
             .telemetry(settings.telemetry)
-            .filter(move |_: &Parts| accepts)
+            .filter(move |_: &RequestHead<'_>| accepts)
             .build();
         Box::new(Served(layer.layer(inner(handler))))
     }

@@ -26,9 +26,9 @@ pub(super) const SUITE: Suite = Suite {
     is_timed: true,
     rows: &[
         Row::for_information(OtelMl, B),
-        Row::within(OtelMlSpans, B, 3_100, 3).not_yet(4_550),
+        Row::within(OtelMlSpans, B, 3_100, 3),
         Row::for_information(OtelMl, C),
-        Row::within(OtelMlSpans, C, 6_300, 8).not_yet(8_650),
+        Row::within(OtelMlSpans, C, 6_300, 8).not_yet(7_100),
     ],
     spans: |requests| requests.into(),
     prepare,

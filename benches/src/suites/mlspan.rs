@@ -37,7 +37,7 @@ fn prepare(variant: Variant, _condition: Condition) -> Iterate {
             Operation::builder(&telemetry, SpanKind::Internal, Cow::Borrowed("generate"));
         operation
             .handle(Handle::Recorded)
-            .start((), |_attributes| {})
+            .start(|| (), |_attributes| {})
             .scope(|| {
                 for number in 0..writes {
                     MlSpan::current().output_tokens(black_box(number.into()));

@@ -3,9 +3,8 @@ use std::net::SocketAddr;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, MatchedPath, OriginalUri};
 use http::Uri;
-use http::request::Parts;
 use otel_ml_tower::server::Framework;
-use otel_ml_tower::{Exchange, InstrumentedBody, WrapBody};
+use otel_ml_tower::{Exchange, InstrumentedBody, RequestHead, WrapBody};
 
 /// What axum knows of a request: the route's template from [`MatchedPath`], the peer from
 /// [`ConnectInfo`]. Its own body type is kept, so that small answers pass without a box.
@@ -13,25 +12,25 @@ use otel_ml_tower::{Exchange, InstrumentedBody, WrapBody};
 pub struct Axum;
 
 impl Framework for Axum {
-    fn route(request: &Parts) -> Option<&str> {
+    fn route<'a>(request: &RequestHead<'a>) -> Option<&'a str> {
         request
             .extensions
             .get::<MatchedPath>()
             .map(MatchedPath::as_str)
     }
 
-    fn peer(request: &Parts) -> Option<SocketAddr> {
+    fn peer(request: &RequestHead<'_>) -> Option<SocketAddr> {
         request
             .extensions
             .get::<ConnectInfo<SocketAddr>>()
             .map(|info| info.0)
     }
 
-    fn uri(request: &Parts) -> &Uri {
+    fn uri<'a>(request: &RequestHead<'a>) -> &'a Uri {
         request
             .extensions
             .get::<OriginalUri>()
-            .map_or(&request.uri, |uri| &uri.0)
+            .map_or(request.uri, |uri| &uri.0)
     }
 }
 

@@ -5,7 +5,7 @@ mod framework;
 mod layer;
 
 pub use axum;
-pub use otel_ml_tower::otel_ml;
+pub use otel_ml_tower::{RequestHead, otel_ml};
 
 pub use extract::MlSpan;
 pub use framework::Axum;

@@ -9,7 +9,6 @@ use bytes::Buf;
 use http::header::{HeaderMap, HeaderName};
 use http::response;
 use http_body::{Body, Frame, SizeHint};
-use otel_ml::opentelemetry::Context as OtelContext;
 use otel_ml::semconv::ml;
 use otel_ml::{End, Operation, Options, Outcome, Record};
 use pin_project::pin_project;
@@ -36,6 +35,12 @@ pub trait Exchange: Record {
 
     /// Bodies of known length up to this many bytes are passed on untouched.
     fn untouched_up_to(&self) -> u64;
+
+    /// The chunks of bodies of known length up to this many bytes are not counted: how they
+    /// arrive tells nothing.
+    fn uncounted_up_to(&self) -> u64 {
+        self.untouched_up_to()
+    }
 
     /// Counts what the body yields.
     fn streamed(&mut self) -> &mut Streamed;
@@ -68,6 +73,8 @@ pub struct Streamed {
     pub bytes: u64,
     /// From the operation's start to the first of them.
     pub time_to_first_chunk: Option<Duration>,
+    /// Whether nothing is counted.
+    pub is_uncounted: bool,
 }
 
 impl Streamed {
@@ -100,56 +107,18 @@ impl Streamed {
 pub struct InstrumentedBody<B, X: Exchange> {
     #[pin]
     inner: B,
-    state: State<X>,
-}
-
-/// What a request or its body runs in.
-pub(crate) enum State<X: Exchange> {
-    /// Nothing.
-    Untouched,
-    /// Its sender's context, unrecorded.
-    Passing(OtelContext),
-    /// An operation.
-    Recording(Operation<X>),
-}
-
-impl<X: Exchange> State<X> {
-    #[inline]
-    pub(crate) fn scope<T>(&mut self, work: impl FnOnce() -> T) -> T {
-        match self {
-            Self::Untouched => work(),
-            Self::Passing(sender) => {
-                let _attached = sender.clone().attach();
-                work()
-            }
-            Self::Recording(operation) => operation.scope(work),
-        }
-    }
+    operation: Operation<X>,
 }
 
 impl<B: Body, X: Exchange> InstrumentedBody<B, X> {
     /// Passes `inner` on.
     pub const fn untouched(inner: B) -> Self {
-        Self {
-            inner,
-            state: State::Untouched,
-        }
+        Self::new(inner, Operation::none())
     }
 
-    /// Runs `inner` in the context of the request's sender, unrecorded.
-    pub const fn passing(inner: B, sender: OtelContext) -> Self {
-        Self {
-            inner,
-            state: State::Passing(sender),
-        }
-    }
-
-    /// Ends `operation` with `inner`.
+    /// Runs `inner` in `operation`, and ends it with `inner`.
     pub const fn new(inner: B, operation: Operation<X>) -> Self {
-        Self {
-            inner,
-            state: State::Recording(operation),
-        }
+        Self { inner, operation }
     }
 
     /// The inner body. Its operation, if it has not ended, ends as cancelled.
@@ -172,18 +141,16 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let mut this = self.project();
-        let frame = ready!(this.state.scope(|| this.inner.as_mut().poll_frame(cx)));
-        let State::Recording(operation) = this.state else {
-            return Poll::Ready(frame);
-        };
+        let operation = this.operation;
+        let frame = ready!(operation.scope(|| this.inner.as_mut().poll_frame(cx)));
         let Some((exchange, started)) = operation.record_and_start() else {
             return Poll::Ready(frame);
         };
         let end = match &frame {
             Some(Ok(frame)) => {
                 let trailers = frame.trailers_ref();
-                if let Some(data) = frame.data_ref() {
-                    let streamed = exchange.streamed();
+                let streamed = exchange.streamed();
+                if let Some(data) = frame.data_ref().filter(|_| !streamed.is_uncounted) {
                     streamed.chunks += 1;
                     streamed.bytes += data.remaining() as u64;
                     streamed.time_to_first_chunk.get_or_insert_with(|| {
@@ -201,7 +168,6 @@ where
         };
         if let Some(outcome) = end {
             operation.end(&outcome);
-            *this.state = State::Untouched;
         }
         Poll::Ready(frame)
     }

@@ -1,17 +1,18 @@
 //! Filters for what is seldom worth a trace.
 
 use http::Method;
-use http::request::Parts;
 use otel_ml::hooks::Filter;
+
+use crate::request::RequestHead;
 
 /// Leaves out health checks: `/health`, `/healthz`, `/livez`, `/readyz`, `/startupz`,
 /// `/live`, `/ready`, `/ping` and `/metrics`, alone or below a prefix.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoHealthChecks;
 
-impl Filter<Parts> for NoHealthChecks {
-    fn accepts(&self, request: &Parts) -> bool {
-        !is_health_check(LastSegment::of(request.uri.path()).name)
+impl Filter<RequestHead<'_>> for NoHealthChecks {
+    fn accepts(&self, request: &RequestHead<'_>) -> bool {
+        !matches!(Last::of(request.uri.path()), Last::Segment(name) if is_health_check(name))
     }
 }
 
@@ -20,10 +21,9 @@ impl Filter<Parts> for NoHealthChecks {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoStaticFiles;
 
-impl Filter<Parts> for NoStaticFiles {
-    fn accepts(&self, request: &Parts) -> bool {
-        let ending = LastSegment::of(request.uri.path()).ending;
-        !ending.is_some_and(|ending| is_static_file(request, ending))
+impl Filter<RequestHead<'_>> for NoStaticFiles {
+    fn accepts(&self, request: &RequestHead<'_>) -> bool {
+        !matches!(Last::of(request.uri.path()), Last::Ending(ending) if is_static_file(request, ending))
     }
 }
 
@@ -31,57 +31,62 @@ impl Filter<Parts> for NoStaticFiles {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DefaultFilter;
 
-impl Filter<Parts> for DefaultFilter {
-    fn accepts(&self, request: &Parts) -> bool {
-        let last = LastSegment::of(request.uri.path());
-        match last.ending {
-            None => !is_health_check(last.name),
-            Some(ending) => !is_static_file(request, ending),
+impl Filter<RequestHead<'_>> for DefaultFilter {
+    fn accepts(&self, request: &RequestHead<'_>) -> bool {
+        match Last::of(request.uri.path()) {
+            Last::Segment(name) => !is_health_check(name),
+            Last::Ending(ending) => !is_static_file(request, ending),
         }
     }
 }
 
-/// What follows the last slash of a path, and the last dot in that.
-struct LastSegment<'a> {
-    name: &'a str,
-    ending: Option<&'a str>,
+/// The end of a path: what follows its last dot or slash.
+enum Last<'a> {
+    Segment(&'a [u8]),
+    Ending(&'a [u8]),
 }
 
-impl<'a> LastSegment<'a> {
+impl<'a> Last<'a> {
+    #[inline]
     fn of(path: &'a str) -> Self {
-        let mut dot = None;
-        for (at, byte) in path.bytes().enumerate().rev() {
-            match byte {
-                b'/' => {
-                    return Self {
-                        name: path.get(at + 1..).unwrap_or_default(),
-                        ending: dot,
-                    };
-                }
-                b'.' if dot.is_none() => dot = path.get(at + 1..),
-                _ => {}
+        let path = path.as_bytes();
+        let mut before = path;
+        while let [rest @ .., sign] = before {
+            if matches!(sign, b'/' | b'.') {
+                let (_, after) = path.split_at(before.len());
+                return match sign {
+                    b'/' => Self::Segment(after),
+                    _ => Self::Ending(after),
+                };
             }
+            before = rest;
         }
-        Self {
-            name: path,
-            ending: dot,
-        }
+        Self::Segment(path)
     }
 }
 
-fn is_health_check(name: &str) -> bool {
-    let known = [
-        "health", "healthz", "livez", "readyz", "startupz", "live", "ready", "ping", "metrics",
-    ];
-    known.contains(&name)
+#[inline]
+fn is_health_check(name: &[u8]) -> bool {
+    matches!(
+        name,
+        b"health"
+            | b"healthz"
+            | b"livez"
+            | b"readyz"
+            | b"startupz"
+            | b"live"
+            | b"ready"
+            | b"ping"
+            | b"metrics"
+    )
 }
 
-fn is_static_file(request: &Parts, ending: &str) -> bool {
-    let known = [
-        "js", "mjs", "css", "map", "ico", "png", "jpg", "jpeg", "gif", "svg", "webp", "avif",
-        "woff", "woff2", "ttf",
+fn is_static_file(request: &RequestHead<'_>, ending: &[u8]) -> bool {
+    let known: [&[u8]; 15] = [
+        b"js", b"mjs", b"css", b"map", b"ico", b"png", b"jpg", b"jpeg", b"gif", b"svg", b"webp",
+        b"avif", b"woff", b"woff2", b"ttf",
     ];
-    known.contains(&ending) && matches!(request.method, Method::GET | Method::HEAD)
+    known.contains(&ending) && matches!(*request.method, Method::GET | Method::HEAD)
 }
 
 #[cfg(test)]
@@ -89,13 +94,8 @@ mod tests {
     use super::*;
 
     fn accepts(method: &str, path: &str) -> bool {
-        let (parts, ()) = http::Request::builder()
-            .method(method)
-            .uri(path)
-            .body(())
-            .unwrap()
-            .into_parts();
-        DefaultFilter.accepts(&parts)
+        let request = http::Request::builder().method(method).uri(path);
+        DefaultFilter.accepts(&RequestHead::from(&request.body(()).unwrap()))
     }
 
     #[test]

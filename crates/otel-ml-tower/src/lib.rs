@@ -13,4 +13,5 @@ pub use body::{Exchange, InstrumentedBody, Streamed, WrapBody, is_small};
 pub use client::{OtelMlClientLayer, OtelMlClientLayerBuilder, ResendCount, UrlTemplate};
 pub use filter::{DefaultFilter, NoHealthChecks, NoStaticFiles};
 pub use future::ResponseFuture;
+pub use request::RequestHead;
 pub use server::{OtelMlLayer, OtelMlLayerBuilder, PeerAddress, Route};

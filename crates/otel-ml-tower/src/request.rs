@@ -3,12 +3,39 @@
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
-use http::header::HeaderMap;
-use http::request::Parts;
-use http::{Method, Uri, Version};
+use http::header::{FORWARDED, HeaderMap, HeaderName, HeaderValue};
+use http::{Extensions, Method, Request, Uri, Version};
 use otel_ml::semconv::http::{KNOWN_METHODS_ENV, method};
 use otel_ml::semconv::network::protocol_version;
 use otel_ml::semconv::url::{REDACTED, REDACTED_QUERY_KEYS};
+
+/// What a request says before its body: what filters and hooks are shown.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct RequestHead<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// Where to.
+    pub uri: &'a Uri,
+    /// The protocol's version.
+    pub version: Version,
+    /// The headers.
+    pub headers: &'a HeaderMap,
+    /// What layers further out have added.
+    pub extensions: &'a Extensions,
+}
+
+impl<'a, B> From<&'a Request<B>> for RequestHead<'a> {
+    fn from(request: &'a Request<B>) -> Self {
+        Self {
+            method: request.method(),
+            uri: request.uri(),
+            version: request.version(),
+            headers: request.headers(),
+            extensions: request.extensions(),
+        }
+    }
+}
 
 /// The method as recorded: one that is known, or `_OTHER`.
 pub(crate) fn known_method(method: &Method) -> &'static str {
@@ -104,17 +131,33 @@ pub(crate) struct Incoming<'a> {
 }
 
 impl<'a> Incoming<'a> {
-    pub(crate) fn read(request: &'a Parts) -> Self {
-        let headers = Headers::read(&request.headers);
+    pub(crate) fn read(request: &RequestHead<'a>) -> Self {
+        let headers = Headers::read(request.headers);
         let forwarded = Forwarded::read(&headers);
-        let immediate = || request.uri.scheme_str().and_then(known_scheme);
-        let scheme = forwarded.scheme.or_else(immediate).unwrap_or("http");
+        let scheme = scheme_of(forwarded.scheme, request);
         Self {
             headers,
             forwarded,
             scheme,
         }
     }
+}
+
+/// The scheme by which the request was sent, where nothing else is asked for.
+pub(crate) fn scheme(request: &RequestHead<'_>) -> &'static str {
+    static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+    let value = |name| request.headers.get(name).map(HeaderValue::as_bytes);
+    let headers = Headers {
+        forwarded: value(&FORWARDED),
+        forwarded_proto: value(&FORWARDED_PROTO),
+        ..Headers::default()
+    };
+    scheme_of(Forwarded::read(&headers).scheme, request)
+}
+
+fn scheme_of(forwarded: Option<&'static str>, request: &RequestHead<'_>) -> &'static str {
+    let immediate = || request.uri.scheme_str().and_then(known_scheme);
+    forwarded.or_else(immediate).unwrap_or("http")
 }
 
 /// What proxies say of the request's way, as far as they say it.
@@ -208,26 +251,32 @@ pub(crate) fn redact_query(query: &str) -> Cow<'_, str> {
 
 /// The whole URL with credentials replaced.
 pub(crate) fn full_url(uri: &Uri) -> String {
-    let mut url = String::with_capacity(64);
-    if let Some(authority) = uri.authority() {
-        let (user, host) = authority
-            .as_str()
-            .rsplit_once('@')
-            .map_or((None, authority.as_str()), |(user, host)| {
-                (Some(user), host)
-            });
-        url.extend([uri.scheme_str().unwrap_or("http"), "://"]);
-        match user {
-            Some(user) if user.contains(':') => url.extend([REDACTED, ":", REDACTED, "@"]),
-            Some(_) => url.extend([REDACTED, "@"]),
-            None => {}
+    let scheme = uri.scheme_str().unwrap_or("http");
+    let authority = uri.authority().map_or("", http::uri::Authority::as_str);
+    let query = uri.query().map(redact_query);
+    // Mostly just the right length: an attribute's value is moved into a box of its own size.
+    let length = scheme.len() + 3 + authority.len() + uri.path().len();
+    let mut url = String::with_capacity(length + query.as_ref().map_or(0, |query| query.len() + 1));
+    if !authority.is_empty() {
+        url.push_str(scheme);
+        url.push_str("://");
+        let user_and_host = Some(authority).filter(|text| text.bytes().any(|byte| byte == b'@'));
+        match user_and_host.and_then(|text| text.rsplit_once('@')) {
+            Some((user, host)) => {
+                let has_password = user.contains(':');
+                if has_password {
+                    url.extend([REDACTED, ":"]);
+                }
+                url.extend([REDACTED, "@"]);
+                url.push_str(host);
+            }
+            None => url.push_str(authority),
         }
-        url.push_str(host);
     }
     url.push_str(uri.path());
-    if let Some(query) = uri.query() {
+    if let Some(query) = &query {
         url.push('?');
-        url.push_str(&redact_query(query));
+        url.push_str(query);
     }
     url
 }
@@ -240,8 +289,6 @@ fn first(list: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use http::header::{HeaderName, HeaderValue};
-
     use super::*;
 
     fn headers(list: &[(&'static str, &'static str)]) -> HeaderMap {

@@ -1,6 +1,6 @@
 //! Where an application joins in: which requests are recorded, under which name, with what.
 //!
-//! `R` is what a transport shows of a request: [`http::request::Parts`] for HTTP and gRPC,
+//! `R` is what a transport shows of a request: `RequestHead` for HTTP and gRPC,
 //! the message for messaging. Closures are hooks, `()` is the hook that does nothing, and
 //! an `Option` of a hook is one. A closure's argument needs its type written out.
 
@@ -11,7 +11,7 @@ use crate::attributes::Attributes;
 /// Chooses the requests that are recorded. Others run unrecorded; their context is passed on.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not filter `{R}`",
-    note = "a filter is a closure such as `|parts: &http::request::Parts| parts.uri.path() != \"/metrics\"`"
+    note = "a filter is a closure such as `|request: &RequestHead<'_>| request.uri.path() != \"/metrics\"`"
 )]
 pub trait Filter<R: ?Sized> {
     /// Whether `request` is recorded.
@@ -75,7 +75,7 @@ impl<R: ?Sized, A: Filter<R>, B: Filter<R>> Filter<R> for Or<A, B> {
 /// Names spans.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not name the span of `{R}`",
-    note = "a name is made by a closure such as `|parts: &http::request::Parts| Some(\"infer\".into())`"
+    note = "a name is made by a closure such as `|request: &RequestHead<'_>| Some(\"infer\".into())`"
 )]
 pub trait SpanName<R: ?Sized> {
     /// The span's name; `None` for the convention's.
@@ -106,7 +106,7 @@ impl<R: ?Sized, N: SpanName<R>> SpanName<R> for Option<N> {
 /// Adds attributes to spans, or labels to metrics, from a request.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` takes no attributes from `{R}`",
-    note = "attributes are pushed by a closure such as `|parts: &http::request::Parts, to: &mut Attributes| to.push(\"tenant\", \"a\")`"
+    note = "attributes are pushed by a closure such as `|request: &RequestHead<'_>, to: &mut Attributes| to.push(\"tenant\", \"a\")`"
 )]
 pub trait SpanAttributes<R: ?Sized> {
     /// Pushes attributes of `request`. Called before the sampler decides, and only when the

@@ -167,7 +167,9 @@ struct Named {
 #[must_use]
 pub fn span_name(operation: &'static str, target: &str) -> Option<SpanAndTarget> {
     static NAMES: Table<Named, 1024> = Table::new();
-    let is = |known: &Named| known.operation == operation && known.both.target == target;
+    // Operations are constants: most often it is the very same one.
+    let is_operation = |known: &'static str| std::ptr::eq(known, operation) || known == operation;
+    let is = |known: &Named| is_operation(known.operation) && known.both.target == target;
     let make = || {
         let name: &'static str = Box::leak(format!("{operation} {target}").into_boxed_str());
         let target = name.get(operation.len() + 1..).unwrap_or_default();

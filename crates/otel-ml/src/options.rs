@@ -52,6 +52,7 @@ pub struct Inbound {
 impl ParentPolicy {
     /// For a request that is answered while its caller waits.
     #[must_use]
+    #[inline]
     pub fn for_request(self, sender: Context) -> Inbound {
         match self {
             Self::Auto | Self::Child => Inbound {

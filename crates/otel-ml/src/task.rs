@@ -117,10 +117,13 @@ impl<R: TaskRecord> Task<R> {
         let operation = Operation::builder(&telemetry, kind, name)
             .parent(Context::current())
             .handle(Handle::Always)
-            .start(record, |to| {
-                to.take_keys();
-                to.extend(all);
-            });
+            .start(
+                || record,
+                |to| {
+                    to.take_keys();
+                    to.extend(all);
+                },
+            );
         Running { operation }
     }
 

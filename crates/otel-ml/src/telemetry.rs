@@ -174,7 +174,10 @@ impl Telemetry {
     #[inline]
     pub fn instruments(&self) -> Option<&Instruments> {
         let state = self.state();
-        state.instruments.get().or_else(|| state.look_for_meter())
+        match &state.meters {
+            Source::Off => None,
+            _ => state.instruments.get().or_else(|| state.look_for_meter()),
+        }
     }
 
     /// Whether context is passed on even while no tracer is there: a propagator was set.

@@ -1,23 +1,23 @@
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::fmt;
 use std::sync::Arc;
 
 use http::header::{self, HeaderMap, HeaderValue};
-use http::request::Parts;
 use http::{Method, StatusCode, Version, response};
-use otel_ml::hooks::{SpanAttributes, SpanName};
+use otel_ml::hooks::AllHooks;
 use otel_ml::opentelemetry::trace::SpanKind;
 use otel_ml::opentelemetry::{Context, KeyValue};
 use otel_ml::semconv::{http as keys, network, server, url};
 use otel_ml::{
     Attributes, CancelReason, Detail, End, ErrorType, Labels, Operation, Options, Outcome, Record,
-    span_name,
+    Telemetry, span_name,
 };
 
 use super::layer::ClientOptions;
 use super::service::{ResendCount, UrlTemplate};
-use crate::body::{Exchange, Streamed};
-use crate::request::{content_length, full_url, known_method, protocol_version};
+use crate::body::{Exchange, Streamed, UNTOUCHED_UP_TO};
+use crate::request::{RequestHead, content_length, full_url, known_method, protocol_version};
 
 /// One request being sent: what its metrics need, and what is learnt of its answer.
 pub struct ClientExchange<H> {
@@ -33,15 +33,15 @@ pub struct ClientExchange<H> {
 
 impl<H> ClientExchange<H>
 where
-    H: SpanName<Parts> + SpanAttributes<Parts>,
+    H: for<'a> AllHooks<RequestHead<'a>>,
 {
     pub(super) fn start(
         options: &Arc<ClientOptions<H>>,
-        request: &Parts,
+        request: &RequestHead<'_>,
         parent: Context,
     ) -> Operation<Self> {
         let common = &options.common;
-        let method = known_method(&request.method);
+        let method = known_method(request.method);
         let named = if method == keys::method::OTHER {
             keys::SPAN_NAME_METHOD_OTHER
         } else {
@@ -59,25 +59,18 @@ where
             ),
         };
         let name = common.hooks.span_name(request).unwrap_or(name);
-        let authority = request
-            .uri
-            .authority()
-            .map(|authority| authority.as_str().as_bytes());
-        let authority =
-            authority.or_else(|| request.headers.get(header::HOST).map(HeaderValue::as_bytes));
-        let server =
-            authority.and_then(|authority| common.telemetry.interner().authority(authority));
-        let by_scheme = if request.uri.scheme() == Some(&http::uri::Scheme::HTTPS) {
-            443
-        } else {
-            80
+        // Looked up once, and only where it is recorded.
+        let server = OnceCell::new();
+        let server = || {
+            server
+                .get_or_init(|| server_of(request, &common.telemetry))
+                .clone()
         };
-        let server = server.map(|(host, port)| (host, port.unwrap_or(by_scheme)));
-        let exchange = Self {
+        let exchange = || Self {
             options: Arc::clone(options),
             method,
             template,
-            server: server.clone(),
+            server: common.telemetry.instruments().and_then(|_| server()),
             version: None,
             status: None,
             streamed: Streamed::default(),
@@ -93,8 +86,8 @@ where
             .attribute_cap(common.attribute_cap)
             .start(exchange, |to| {
                 to.push(keys::REQUEST_METHOD, method);
-                to.push(url::FULL, full_url(&request.uri));
-                if let Some((address, port)) = server {
+                to.push(url::FULL, full_url(request.uri));
+                if let Some((address, port)) = server() {
                     to.push(server::ADDRESS, address);
                     to.push(server::PORT, i64::from(port));
                 }
@@ -113,8 +106,23 @@ where
     }
 }
 
+/// The server and its port as the URI names them, or the `Host` header.
+fn server_of(request: &RequestHead<'_>, telemetry: &Telemetry) -> Option<(Arc<str>, u16)> {
+    let authority = request.uri.authority();
+    let authority = authority.map(|authority| authority.as_str().as_bytes());
+    let authority =
+        authority.or_else(|| request.headers.get(header::HOST).map(HeaderValue::as_bytes));
+    let (host, port) = telemetry.interner().authority(authority?)?;
+    let by_scheme = if request.uri.scheme() == Some(&http::uri::Scheme::HTTPS) {
+        443
+    } else {
+        80
+    };
+    Some((host, port.unwrap_or(by_scheme)))
+}
+
 fn push_optional<H>(
-    request: &Parts,
+    request: &RequestHead<'_>,
     options: &Options<H>,
     template: Option<&'static str>,
     to: &mut Attributes,
@@ -140,7 +148,7 @@ fn push_optional<H>(
     for header in options.request_headers.iter() {
         to.extend(
             header
-                .attribute(&request.headers)
+                .attribute(request.headers)
                 .map(|(key, value)| KeyValue::new(key, value)),
         );
     }
@@ -167,6 +175,10 @@ impl<H> Exchange for ClientExchange<H> {
     /// A client's body may still fail or be given up, however short it says it is.
     fn untouched_up_to(&self) -> u64 {
         0
+    }
+
+    fn uncounted_up_to(&self) -> u64 {
+        UNTOUCHED_UP_TO
     }
 
     fn streamed(&mut self) -> &mut Streamed {

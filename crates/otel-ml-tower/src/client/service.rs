@@ -2,18 +2,20 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body;
+use otel_ml::Operation;
 use otel_ml::carrier::HeaderInjector;
 use otel_ml::hooks::AllHooks;
 use otel_ml::opentelemetry::Context as OtelContext;
+use otel_ml::opentelemetry::trace::TraceContextExt as _;
 use tower_service::Service;
 
 use super::exchange::ClientExchange;
 use super::layer::{ClientOptions, DefaultHooks};
 use crate::body::InstrumentedBody;
 use crate::future::ResponseFuture;
+use crate::request::RequestHead;
 use crate::server::Tower;
 
 /// How often this request was sent before, as a request extension set by a retry layer:
@@ -63,7 +65,7 @@ impl<S, H, B, RB> Service<Request<B>> for OtelMlClient<S, H>
 where
     S: Service<Request<B>, Response = Response<RB>>,
     S::Error: 'static,
-    H: AllHooks<Parts>,
+    H: for<'a> AllHooks<RequestHead<'a>>,
     RB: Body,
     RB::Error: 'static,
 {
@@ -75,28 +77,33 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let telemetry = &self.options.common.telemetry;
         let is_recorded = telemetry.is_tracing() || telemetry.instruments().is_some();
         if !is_recorded && !telemetry.is_propagating() {
-            return ResponseFuture::untouched(self.inner.call(request));
+            return ResponseFuture::new(self.inner.call(request), Operation::none());
         }
         let current = OtelContext::current();
-        let (mut parts, body) = request.into_parts();
+        let head = RequestHead::from(&request);
         if !is_recorded
             || current.is_telemetry_suppressed()
-            || !self.options.common.hooks.accepts(&parts)
+            || !self.options.common.hooks.accepts(&head)
         {
-            telemetry.inject(&current, &mut HeaderInjector(&mut parts.headers));
-            return ResponseFuture::untouched(self.inner.call(Request::from_parts(parts, body)));
+            telemetry.inject(&current, &mut HeaderInjector(request.headers_mut()));
+            return ResponseFuture::new(self.inner.call(request), Operation::none());
         }
-        let mut operation = ClientExchange::start(&self.options, &parts, current);
+        let is_root = !current.has_active_span();
+        let mut operation = ClientExchange::start(&self.options, &head, current);
         if let Some(cx) = operation.context() {
-            telemetry.inject(cx, &mut HeaderInjector(&mut parts.headers));
+            telemetry.inject(cx, &mut HeaderInjector(request.headers_mut()));
         }
-        let request = Request::from_parts(parts, body);
-        let inner = operation.scope(|| self.inner.call(request));
-        ResponseFuture::recording(inner, operation)
+        let inner = if is_root || operation.record_mut().is_some() {
+            operation.scope(|| self.inner.call(request))
+        } else {
+            // Its context is the one that is current.
+            self.inner.call(request)
+        };
+        ResponseFuture::new(inner, operation)
     }
 }
 

@@ -1,23 +1,25 @@
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::header::{HeaderMap, HeaderName};
-use http::request::Parts;
-use http::{Method, StatusCode, Uri, response};
-use otel_ml::hooks::{SpanAttributes, SpanName};
+use http::{Method, StatusCode, response};
+use otel_ml::hooks::AllHooks;
 use otel_ml::opentelemetry::trace::SpanKind;
 use otel_ml::opentelemetry::{Context, KeyValue, Value};
 use otel_ml::semconv::{client, http as keys, network, server, url, user_agent};
 use otel_ml::{
-    Attributes, CancelReason, Detail, End, ErrorType, Labels, Operation, Options, Outcome, Record,
-    span_name,
+    Attributes, CancelReason, Detail, End, ErrorType, InFlight, Labels, Operation, Options,
+    Outcome, Record, span_name,
 };
 
 use super::layer::ServerOptions;
+use super::service::Framework;
 use crate::body::{Exchange, Streamed};
-use crate::request::{Incoming, content_length, known_method, protocol_version, redact_query};
+use crate::request::{
+    Incoming, RequestHead, content_length, known_method, protocol_version, redact_query, scheme,
+};
 
 /// One request being served: what its metrics need, and what is learnt of its answer.
 pub struct ServerExchange<H> {
@@ -28,6 +30,7 @@ pub struct ServerExchange<H> {
     route: Option<Cow<'static, str>>,
     status: Option<StatusCode>,
     streamed: Streamed,
+    in_flight: Option<InFlight>,
     /// Labels and response headers: seldom there, so not in the future's own size.
     extra: Option<Box<Extra>>,
 }
@@ -38,31 +41,23 @@ struct Extra {
     response_headers: Vec<KeyValue>,
 }
 
-/// What a framework knows of a request beside HTTP.
-pub(super) struct Known<'a> {
-    pub(super) route: Option<&'a str>,
-    pub(super) peer: fn(&Parts) -> Option<SocketAddr>,
-    pub(super) uri: fn(&Parts) -> &Uri,
-}
-
 impl<H> ServerExchange<H>
 where
-    H: SpanName<Parts> + SpanAttributes<Parts>,
+    H: for<'a> AllHooks<RequestHead<'a>>,
 {
-    pub(super) fn start(
+    pub(super) fn start<W: Framework>(
         options: &Arc<ServerOptions<H>>,
-        request: &Parts,
-        known: &Known<'_>,
+        request: &RequestHead<'_>,
         sender: Context,
     ) -> Operation<Self> {
         let common = &options.common;
-        let method = known_method(&request.method);
+        let method = known_method(request.method);
         let named = if method == keys::method::OTHER {
             keys::SPAN_NAME_METHOD_OTHER
         } else {
             method
         };
-        let (name, route) = match known.route {
+        let (name, route) = match W::route(request) {
             None => (Cow::Borrowed(named), None),
             Some(route) => match span_name(named, route) {
                 Some(known) => (Cow::Borrowed(known.name), Some(Cow::Borrowed(known.target))),
@@ -74,14 +69,18 @@ where
         };
         let name = common.hooks.span_name(request).unwrap_or(name);
         let instruments = common.telemetry.instruments();
-        // Without metrics nothing of it is needed unless the span is recorded.
-        let incoming = instruments.map(|_| Incoming::read(request));
-        let scheme = incoming.map_or("http", |incoming| incoming.scheme);
-        let labels = options
-            .metric_attributes
-            .as_ref()
-            .filter(|_| instruments.is_some())
-            .map(|hook| {
+        // All of it is read for the span. Metrics need the scheme alone.
+        let incoming = Cell::new(None);
+        let version = protocol_version(request.version);
+        let recorded_route = route.clone();
+        let exchange = || {
+            let scheme = match incoming.get() {
+                Some(Incoming { scheme, .. }) => scheme,
+                None if instruments.is_some() => scheme(request),
+                None => "http",
+            };
+            let hook = options.metric_attributes.as_ref();
+            let extra = hook.filter(|_| instruments.is_some()).map(|hook| {
                 let mut labels = Attributes::unbounded();
                 hook.attributes(request, &mut labels);
                 Box::new(Extra {
@@ -89,17 +88,19 @@ where
                     response_headers: Vec::new(),
                 })
             });
-        let exchange = Self {
-            options: Arc::clone(options),
-            method,
-            scheme,
-            version: protocol_version(request.version),
-            route: route.clone(),
-            status: None,
-            streamed: Streamed::default(),
-            extra: labels,
+            Self {
+                options: Arc::clone(options),
+                method,
+                scheme,
+                version,
+                route,
+                status: None,
+                streamed: Streamed::default(),
+                in_flight: instruments
+                    .map(|it| it.http_server_active_requests.enter(method, scheme)),
+                extra,
+            }
         };
-        let version = exchange.version;
         let inbound = common.parent.for_request(sender);
         let baggage = if common.baggage.is_empty() {
             None
@@ -111,16 +112,14 @@ where
             .link(inbound.link, Vec::new())
             .handle(common.handle())
             .attribute_cap(common.attribute_cap)
-            .in_flight(instruments.map(|instruments| {
-                instruments
-                    .http_server_active_requests
-                    .enter(method, scheme)
-            }))
+            .keep_record(options.trace_id_header.is_some())
             .start(exchange, |to| {
-                let incoming = incoming.unwrap_or_else(|| Incoming::read(request));
+                let read = Incoming::read(request);
+                incoming.set(Some(read));
+                let incoming = read;
                 to.push(keys::REQUEST_METHOD, method);
                 to.push(url::SCHEME, incoming.scheme);
-                push_request(request, &incoming, known, route, common, to);
+                push_request::<H, W>(request, &incoming, recorded_route, common, to);
                 if method == keys::method::OTHER {
                     to.push(
                         keys::REQUEST_METHOD_ORIGINAL,
@@ -133,7 +132,7 @@ where
                 for header in common.request_headers.iter() {
                     to.extend(
                         header
-                            .attribute(&request.headers)
+                            .attribute(request.headers)
                             .map(|(key, value)| KeyValue::new(key, value)),
                     );
                 }
@@ -146,15 +145,14 @@ where
     }
 }
 
-fn push_request<H>(
-    request: &Parts,
+fn push_request<H, W: Framework>(
+    request: &RequestHead<'_>,
     incoming: &Incoming<'_>,
-    known: &Known<'_>,
     route: Option<Cow<'static, str>>,
     options: &Options<H>,
     to: &mut Attributes,
 ) {
-    let uri = (known.uri)(request);
+    let uri = W::uri(request);
     let path = uri.path();
     match &route {
         // A route without parameters is its own path: nothing to copy.
@@ -188,8 +186,8 @@ fn push_request<H>(
     if let Some(agent) = headers.user_agent.and_then(|agent| interner.text(agent)) {
         to.push(user_agent::ORIGINAL, agent);
     }
-    let peer = (known.peer)(request)
-        .map(|peer| (Value::from(peer.ip().to_string()), i64::from(peer.port())));
+    let peer =
+        W::peer(request).map(|peer| (Value::from(peer.ip().to_string()), i64::from(peer.port())));
     match (forwarded.client, &peer) {
         (Some(client), _) => to.push(client::ADDRESS, client.to_owned()),
         (None, Some((address, _))) => to.push(client::ADDRESS, address.clone()),
@@ -277,6 +275,8 @@ impl<H> Record for ServerExchange<H> {
     }
 
     fn record(&mut self, end: &mut End<'_>) {
+        // Before the span is exported: whoever sees the span sees the gauge without it.
+        drop(self.in_flight.take());
         if let Some(instruments) = end.instruments {
             let mut labels = Labels::new();
             labels.push(KeyValue::new(keys::REQUEST_METHOD, self.method));

@@ -3,7 +3,6 @@ use std::marker::PhantomData;
 use std::sync::{Arc, LazyLock};
 
 use http::header::HeaderName;
-use http::request::Parts;
 use otel_ml::hooks::{Hooks, SpanAttributes};
 use otel_ml::{Options, ParentPolicy, option_setters, recorded_headers, semconv};
 use tower_layer::Layer;
@@ -11,6 +10,7 @@ use tower_layer::Layer;
 use super::service::{OtelMl, Tower};
 use crate::body::UNTOUCHED_UP_TO;
 use crate::filter::DefaultFilter;
+use crate::request::RequestHead;
 
 /// The hooks of a layer that was not told otherwise.
 pub type DefaultHooks = Hooks<DefaultFilter, (), ()>;
@@ -82,7 +82,7 @@ impl<H: fmt::Debug, W> fmt::Debug for ConfiguredOtelMlLayer<H, W> {
 }
 
 /// Pushes metric labels.
-type MetricAttributes = Arc<dyn SpanAttributes<Parts> + Send + Sync>;
+type MetricAttributes = Arc<dyn for<'a> SpanAttributes<RequestHead<'a>> + Send + Sync>;
 
 /// The settings of a server layer.
 pub struct ServerOptions<H = DefaultHooks> {
@@ -167,7 +167,7 @@ impl<H, W> OtelMlLayerBuilder<H, W> {
     /// Each distinct set of labels is a time series: push classes, never ids.
     pub fn metric_attributes(
         mut self,
-        attributes: impl SpanAttributes<Parts> + Send + Sync + 'static,
+        attributes: impl for<'a> SpanAttributes<RequestHead<'a>> + Send + Sync + 'static,
     ) -> Self {
         self.metric_attributes = Some(Arc::new(attributes));
         self

@@ -4,18 +4,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::request::Parts;
 use http::{Request, Response, Uri};
 use http_body::Body;
+use otel_ml::Operation;
 use otel_ml::carrier::HeaderExtractor;
 use otel_ml::hooks::AllHooks;
 use otel_ml::opentelemetry::Context as OtelContext;
 use tower_service::Service;
 
-use super::exchange::{Known, ServerExchange};
+use super::exchange::ServerExchange;
 use super::layer::{DefaultHooks, ServerOptions};
 use crate::body::{Exchange, InstrumentedBody, WrapBody};
 use crate::future::ResponseFuture;
+use crate::request::RequestHead;
 
 /// The template of the route that a request matched, as a request extension: for routers
 /// other than axum's. It becomes `http.route` and part of the span's name.
@@ -33,14 +34,14 @@ pub struct PeerAddress(pub SocketAddr);
 /// What a web framework knows of a request beside HTTP.
 pub trait Framework {
     /// The template of the route that the request matched.
-    fn route(request: &Parts) -> Option<&str>;
+    fn route<'a>(request: &RequestHead<'a>) -> Option<&'a str>;
 
     /// The address at the other end of the connection.
-    fn peer(request: &Parts) -> Option<SocketAddr>;
+    fn peer(request: &RequestHead<'_>) -> Option<SocketAddr>;
 
     /// The URI as it was received: routers may strip what they have matched.
-    fn uri(request: &Parts) -> &Uri {
-        &request.uri
+    fn uri<'a>(request: &RequestHead<'a>) -> &'a Uri {
+        request.uri
     }
 }
 
@@ -50,11 +51,11 @@ pub trait Framework {
 pub struct Tower;
 
 impl Framework for Tower {
-    fn route(request: &Parts) -> Option<&str> {
+    fn route<'a>(request: &RequestHead<'a>) -> Option<&'a str> {
         request.extensions.get::<Route>().map(|route| route.0)
     }
 
-    fn peer(request: &Parts) -> Option<SocketAddr> {
+    fn peer(request: &RequestHead<'_>) -> Option<SocketAddr> {
         request.extensions.get::<PeerAddress>().map(|peer| peer.0)
     }
 }
@@ -115,7 +116,7 @@ impl<S, H, W, B, RB> Service<Request<B>> for OtelMl<S, H, W>
 where
     S: Service<Request<B>, Response = Response<RB>>,
     S::Error: 'static,
-    H: AllHooks<Parts>,
+    H: for<'a> AllHooks<RequestHead<'a>>,
     RB: Body,
     W: Framework + WrapBody<RB, ServerExchange<H>>,
 {
@@ -127,42 +128,48 @@ where
         self.inner.poll_ready(cx)
     }
 
+    // Inlined into a service that wraps its future, that one is copied once more.
+    #[inline(never)]
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let telemetry = &self.options.common.telemetry;
         let is_recorded = telemetry.is_tracing() || telemetry.instruments().is_some();
         let carrier = || HeaderExtractor::new(request.headers());
         let sender = if is_recorded {
-            telemetry.extract(&carrier())
+            Some(telemetry.extract(&carrier()))
         } else {
-            match telemetry.extract_if_propagating(carrier) {
-                Some(sender) => sender,
-                None => return ResponseFuture::untouched(self.inner.call(request)),
-            }
+            telemetry.extract_if_propagating(carrier)
         };
-        let (parts, body) = request.into_parts();
-        let is_suppressed = OtelContext::map_current(OtelContext::is_telemetry_suppressed);
-        if !is_recorded || is_suppressed || !self.options.common.hooks.accepts(&parts) {
-            let sender = self.options.common.parent.for_request(sender).parent;
-            let sender = if is_suppressed {
-                sender.with_telemetry_suppressed()
-            } else {
-                sender
-            };
-            let _attached = sender.clone().attach();
-            return ResponseFuture::passing(
-                self.inner.call(Request::from_parts(parts, body)),
-                sender,
-            );
-        }
-        let known = Known {
-            route: W::route(&parts),
-            peer: W::peer,
-            uri: W::uri,
+        let Some(sender) = sender else {
+            return ResponseFuture::new(self.inner.call(request), Operation::none());
         };
-        let mut operation = ServerExchange::start(&self.options, &parts, &known, sender);
-        let request = Request::from_parts(parts, body);
+        let mut operation = self.start(&RequestHead::from(&request), sender, is_recorded);
         let inner = operation.scope(|| self.inner.call(request));
-        ResponseFuture::recording(inner, operation)
+        ResponseFuture::new(inner, operation)
+    }
+}
+
+impl<S, H, W> OtelMl<S, H, W>
+where
+    H: for<'a> AllHooks<RequestHead<'a>>,
+    W: Framework,
+{
+    fn start(
+        &self,
+        request: &RequestHead<'_>,
+        sender: OtelContext,
+        is_recorded: bool,
+    ) -> Operation<ServerExchange<H>> {
+        let common = &self.options.common;
+        let is_suppressed = OtelContext::map_current(OtelContext::is_telemetry_suppressed);
+        if is_recorded && !is_suppressed && common.hooks.accepts(request) {
+            return ServerExchange::start::<W>(&self.options, request, sender);
+        }
+        let sender = common.parent.for_request(sender).parent;
+        Operation::passing(if is_suppressed {
+            sender.with_telemetry_suppressed()
+        } else {
+            sender
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a client span and its metric say of a request and its answer.
 
 use http::{Response, Version};
+use http_body::SizeHint;
 use otel_ml::Detail;
 use otel_ml::opentelemetry::trace::{SpanKind, Status};
 use otel_ml::opentelemetry::{KeyValue, Value};
@@ -241,4 +242,25 @@ fn e18_an_answers_body_is_part_of_the_request() {
     assert_eq!(spans.root().int("ml.response.size"), 14);
     assert!(spans.root().double("ml.response.time_to_first_chunk") >= 0.0);
     assert_types(&spans);
+}
+
+#[test]
+fn an_answer_of_known_small_length_is_no_stream() {
+    for (length, is_counted) in [(14, false), (16 * 1024, false), (16 * 1024 + 1, true)] {
+        let test = TestTelemetry::new();
+        let body = MockBody::new()
+            .data("half an ")
+            .data("answer")
+            .sized(SizeHint::with_exact(length));
+        exchange(
+            &client(&test).build(),
+            request("GET", URL, &[]),
+            Response::new(body),
+        );
+        let spans = test.spans();
+        assert_eq!(spans.root().has("ml.response.chunk.count"), is_counted);
+        assert_eq!(spans.root().has("ml.response.size"), is_counted);
+        let to_first = "ml.response.time_to_first_chunk";
+        assert_eq!(spans.root().has(to_first), is_counted, "{length}");
+    }
 }

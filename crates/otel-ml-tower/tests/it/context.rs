@@ -7,7 +7,6 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::request::Parts;
 use http::{Request, Response};
 use http_body::{Body, Frame};
 use opentelemetry_sdk::error::OTelSdkResult;
@@ -16,6 +15,7 @@ use otel_ml::opentelemetry::Context;
 use otel_ml::opentelemetry::trace::TraceContextExt as _;
 use otel_ml::{Attributes, MlSpan, Telemetry, stage};
 use otel_ml_testing::{SpanExt as _, SpansExt as _, TestTelemetry, assert_tree, assert_types};
+use otel_ml_tower::RequestHead;
 use tower::{Layer as _, Service as _, service_fn};
 
 use crate::relay::sent_by;
@@ -233,15 +233,15 @@ fn e37_what_the_layers_call_out_to_may_use_contexts_and_spans() {
         .tracer_provider(&provider)
         .meter_provider(test.meter_provider())
         .build();
-    let filter = |_: &Parts| {
+    let filter = |_: &RequestHead<'_>| {
         use_everything();
         true
     };
-    let name = |_: &Parts| {
+    let name = |_: &RequestHead<'_>| {
         use_everything();
         None
     };
-    let attributes = |_: &Parts, to: &mut Attributes| {
+    let attributes = |_: &RequestHead<'_>, to: &mut Attributes| {
         use_everything();
         to.push("seen", true);
     };

@@ -1,9 +1,8 @@
 //! Which requests are recorded.
 
-use http::request::Parts;
 use otel_ml::hooks::Filter as _;
 use otel_ml_testing::TestTelemetry;
-use otel_ml_tower::{NoHealthChecks, NoStaticFiles};
+use otel_ml_tower::{NoHealthChecks, NoStaticFiles, RequestHead};
 
 use crate::support::{client, exchange, request, server, status};
 
@@ -38,7 +37,7 @@ fn health_checks_and_static_files_are_left_out_by_default() {
 
 #[test]
 fn a_filter_of_ones_own_takes_the_place_of_the_default() {
-    let not_internal = |parts: &Parts| !parts.uri.path().starts_with("/internal");
+    let not_internal = |parts: &RequestHead<'_>| !parts.uri.path().starts_with("/internal");
     for (path, own, with_health, everything) in [
         ("/healthz", true, false, true),
         ("/internal/x", false, false, true),

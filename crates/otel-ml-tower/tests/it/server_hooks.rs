@@ -6,7 +6,6 @@ use std::future::ready;
 use std::sync::{Arc, Mutex};
 
 use http::HeaderName;
-use http::request::Parts;
 use http::{Request, Response};
 use opentelemetry_sdk::trace::{SamplingDecision, SamplingResult, ShouldSample, SpanLimits};
 use otel_ml::opentelemetry::trace::{Link, SpanKind, TraceId, TraceState};
@@ -14,7 +13,7 @@ use otel_ml::opentelemetry::{Context, KeyValue};
 use otel_ml::{Attributes, ErrorType, MlSpan};
 use otel_ml_testing::mock::{MockBody, MockError};
 use otel_ml_testing::{SpanExt as _, SpansExt as _, TestTelemetry};
-use otel_ml_tower::Route;
+use otel_ml_tower::{RequestHead, Route};
 use tower::{Layer as _, Service as _, service_fn};
 
 use crate::support::{
@@ -25,7 +24,7 @@ const DURATION: &str = "http.server.request.duration";
 
 #[test]
 fn a_name_of_ones_own_where_there_is_one() {
-    let name = |parts: &Parts| -> Option<Cow<'static, str>> {
+    let name = |parts: &RequestHead<'_>| -> Option<Cow<'static, str>> {
         (parts.uri.path() == "/infer").then(|| "infer".into())
     };
     for (path, expected) in [("/infer", "infer"), ("/other", "POST /other")] {
@@ -41,10 +40,10 @@ fn a_name_of_ones_own_where_there_is_one() {
 
 #[test]
 fn attributes_of_ones_own_are_on_spans_and_labels_only_where_asked_for() {
-    let tenant = |parts: &Parts, to: &mut Attributes| {
+    let tenant = |parts: &RequestHead<'_>, to: &mut Attributes| {
         to.push("app.tenant", parts.uri.host().unwrap_or("none").to_owned());
     };
-    let class = |_: &Parts, to: &mut Attributes| to.push("app.class", "batch");
+    let class = |_: &RequestHead<'_>, to: &mut Attributes| to.push("app.class", "batch");
     let test = TestTelemetry::new();
     let layer = server(&test)
         .attributes(tenant)
@@ -72,8 +71,9 @@ fn attributes_of_ones_own_are_on_spans_and_labels_only_where_asked_for() {
 #[test]
 fn hooks_of_unsampled_requests_push_no_attributes_and_metrics_still_count() {
     let test = TestTelemetry::new();
-    let spans_hook = |_: &Parts, _: &mut Attributes| unreachable!("the span is not recorded");
-    let labels = |_: &Parts, to: &mut Attributes| to.push("app.class", "batch");
+    let spans_hook =
+        |_: &RequestHead<'_>, _: &mut Attributes| unreachable!("the span is not recorded");
+    let labels = |_: &RequestHead<'_>, to: &mut Attributes| to.push("app.class", "batch");
     let layer = server(&test)
         .attributes(spans_hook)
         .metric_attributes(labels)
@@ -94,7 +94,7 @@ fn a_handler_does_not_write_what_a_hook_or_baggage_wrote() {
     let test = TestTelemetry::new();
     let layer = server(&test)
         .baggage(["ml.user.tier"])
-        .attributes(|_: &Parts, to: &mut Attributes| to.push("app.tenant", "acme"))
+        .attributes(|_: &RequestHead<'_>, to: &mut Attributes| to.push("app.tenant", "acme"))
         .build();
     let handler = async |_request: Request<()>| {
         MlSpan::current()
@@ -114,7 +114,7 @@ fn a_handler_does_not_write_what_a_hook_or_baggage_wrote() {
 
 #[test]
 fn attributes_and_facts_are_bounded() {
-    fn crowd(_: &Parts, to: &mut Attributes) {
+    fn crowd(_: &RequestHead<'_>, to: &mut Attributes) {
         for n in 0..1000 {
             to.push(format!("app.{n}"), n);
         }
@@ -242,7 +242,7 @@ impl ShouldSample for Watching {
 fn a_sampler_sees_what_is_known_at_the_start() {
     let watching = Watching::default();
     let test = TestTelemetry::builder().sampler(watching.clone()).build();
-    let hook = |_: &Parts, to: &mut Attributes| to.push("app.tenant", "acme");
+    let hook = |_: &RequestHead<'_>, to: &mut Attributes| to.push("app.tenant", "acme");
     let headers = [
         ("user-agent", "x"),
         ("x-forwarded-for", "203.0.113.9"),

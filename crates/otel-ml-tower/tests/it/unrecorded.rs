@@ -7,6 +7,7 @@ use otel_ml::opentelemetry::trace::{
     SpanContext, SpanId, SpanKind, TraceContextExt as _, TraceFlags, TraceState,
 };
 use otel_ml_testing::{SpanExt as _, SpansExt as _, TestTelemetry, assert_tree, span};
+use otel_ml_tower::RequestHead;
 use tower::Layer;
 
 use crate::relay::{
@@ -137,9 +138,7 @@ fn assert_below_the_caller(test: &TestTelemetry, sent: &HeaderMap) {
 #[test]
 fn a_filtered_request_is_not_recorded_and_passed_on() {
     let test = TestTelemetry::new();
-    let layer = server(&test)
-        .filter(|_: &http::request::Parts| false)
-        .build();
+    let layer = server(&test).filter(|_: &RequestHead<'_>| false).build();
     for sent in &filtered(&test, &layer)[..2] {
         assert_below_the_caller(&test, sent);
     }
@@ -148,9 +147,7 @@ fn a_filtered_request_is_not_recorded_and_passed_on() {
 #[test]
 fn a_filtered_request_is_passed_on_by_its_body_too() {
     let test = TestTelemetry::new();
-    let layer = server(&test)
-        .filter(|_: &http::request::Parts| false)
-        .build();
+    let layer = server(&test).filter(|_: &RequestHead<'_>| false).build();
     assert_below_the_caller(&test, &filtered(&test, &layer)[2]);
 }
 
@@ -158,9 +155,7 @@ fn a_filtered_request_is_passed_on_by_its_body_too() {
 fn a_filtered_client_passes_its_parent_on() {
     let test = TestTelemetry::new();
     let sent = std::cell::RefCell::new(HeaderMap::new());
-    let filtering = client(&test)
-        .filter(|_: &http::request::Parts| false)
-        .build();
+    let filtering = client(&test).filter(|_: &RequestHead<'_>| false).build();
     let mut service = server(&test).build().layer(tower::service_fn(|_request| {
         sent.replace(sent_by(&filtering, &[("traceparent", UNSAMPLED)]));
         std::future::ready(Ok::<_, std::convert::Infallible>(status(200)))

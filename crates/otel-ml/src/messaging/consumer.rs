@@ -48,8 +48,9 @@ where
     } else {
         Some(inbound.parent.clone())
     };
-    let record = ProcessRecord {
-        labels: labels.clone(),
+    let recorded_labels = labels.clone();
+    let record = || ProcessRecord {
+        labels: recorded_labels,
         count: u64::from(!message.is_counted()),
         waits: waited.into_iter().collect(),
         queue: Queue::of(message.system(), &destination),
@@ -95,8 +96,9 @@ pub fn process_batch<M: Message, H>(
         &destination,
         first.consumer_group(),
     );
-    let record = ProcessRecord {
-        labels: labels.clone(),
+    let recorded_labels = labels.clone();
+    let record = || ProcessRecord {
+        labels: recorded_labels,
         count: messages
             .iter()
             .filter(|message| !message.is_counted())

@@ -270,12 +270,13 @@ fn start<H>(
     options: &Options<H>,
     more: impl FnOnce(&mut Attributes),
 ) -> Operation<ClientRecord> {
+    let recorded_labels = labels.clone();
     builder
         .parent(Context::current())
         .attribute_cap(options.attribute_cap)
         .start(
-            ClientRecord {
-                labels: labels.clone(),
+            || ClientRecord {
+                labels: recorded_labels,
                 counted,
                 is_told_partition: false,
             },

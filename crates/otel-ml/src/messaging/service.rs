@@ -4,7 +4,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use opentelemetry::Context as OtelContext;
 use pin_project::pin_project;
 use tower_service::Service;
 
@@ -65,15 +64,19 @@ where
     fn call(&mut self, message: M) -> Self::Future {
         let telemetry = &self.options.telemetry;
         let is_recorded = telemetry.is_tracing() || telemetry.instruments().is_some();
-        let mut state = if is_recorded && self.options.hooks.accepts(&message) {
-            State::Recording(process(&message, &self.options), Arc::clone(&self.options))
+        let mut operation = if is_recorded && self.options.hooks.accepts(&message) {
+            process(&message, &self.options)
         } else if is_recorded || telemetry.is_propagating() {
-            State::Passing(unrecorded(&message, &self.options))
+            Operation::passing(unrecorded(&message, &self.options))
         } else {
-            State::Untouched
+            Operation::none()
         };
-        let inner = state.scope(|| self.inner.call(message));
-        ProcessFuture { inner, state }
+        let inner = operation.scope(|| self.inner.call(message));
+        ProcessFuture {
+            inner,
+            operation,
+            options: Arc::clone(&self.options),
+        }
     }
 }
 
@@ -86,37 +89,17 @@ impl<S: Clone, H> Clone for OtelMlConsumer<S, H> {
     }
 }
 
-enum State<H> {
-    /// Nothing is installed.
-    Untouched,
-    /// Not recorded, but passed on.
-    Passing(OtelContext),
-    Recording(Operation<ProcessRecord>, Arc<Options<H>>),
-}
-
-impl<H> State<H> {
-    fn scope<T>(&mut self, work: impl FnOnce() -> T) -> T {
-        match self {
-            Self::Untouched => work(),
-            Self::Passing(sender) => {
-                let _attached = sender.clone().attach();
-                work()
-            }
-            Self::Recording(operation, _) => operation.scope(work),
-        }
-    }
-}
-
 /// The future of [`OtelMlConsumer`].
 ///
 /// # Cancel safety
 /// Dropping it ends the operation as cancelled.
 #[pin_project]
 pub struct ProcessFuture<F, H> {
-    // Dropped before the state: what the handler writes while it is dropped still counts.
+    // Dropped before the operation: what the handler writes while it is dropped still counts.
     #[pin]
     inner: F,
-    state: State<H>,
+    operation: Operation<ProcessRecord>,
+    options: Arc<Options<H>>,
 }
 
 impl<F, H, T, E> Future for ProcessFuture<F, H>
@@ -128,15 +111,12 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let result = ready!(this.state.scope(|| this.inner.poll(cx)));
-        if let State::Recording(operation, options) = this.state {
-            let outcome = match &result {
-                Ok(_) => Outcome::Ok,
-                Err(error) => Outcome::Failed(options.error_type(error)),
-            };
-            operation.end(&outcome);
-        }
-        *this.state = State::Untouched;
+        let result = ready!(this.operation.scope(|| this.inner.poll(cx)));
+        let is_recorded = this.operation.record_mut().is_some();
+        this.operation.end(&match &result {
+            Err(error) if is_recorded => Outcome::Failed(this.options.error_type(error)),
+            _ => Outcome::Ok,
+        });
         Poll::Ready(result)
     }
 }

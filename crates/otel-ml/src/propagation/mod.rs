@@ -132,8 +132,8 @@ pub(crate) enum Global {
 /// What the global propagator is, looked at again when it has changed.
 ///
 /// The API can't be asked for the type. It can be asked for what moves when another
-/// propagator is set: its address, the address of its first field's name (most propagators
-/// have no size, and hence no address of their own), and how long its names are. The kind is
+/// propagator is set: its address, and the address of its first field's name (most propagators
+/// have no size, and hence no address of their own). The kind is
 /// then read from the `Debug` form, a supertrait. A form not known counts as foreign, so this
 /// fails safe.
 pub(crate) struct GlobalChoice {
@@ -163,11 +163,10 @@ impl GlobalChoice {
 
 fn identity(propagator: &dyn TextMapPropagator) -> u64 {
     let own = std::ptr::from_ref(propagator).addr() as u64;
-    let fields = propagator.fields().fold(0, |known: u64, field| {
-        known.rotate_left(8) ^ (field.as_ptr().addr() as u64) ^ field.len() as u64
-    });
+    let field = propagator.fields().next();
+    let field = field.map_or(0, |field| field.as_ptr().addr() as u64);
     // Spread over all bits: the lower two are taken off.
-    (own.rotate_left(32) ^ fields).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    (own.rotate_left(32) ^ field).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 fn classify(debug: &str) -> Global {

@@ -26,25 +26,28 @@ impl TraceParent {
     #[must_use]
     pub fn parse(value: &[u8]) -> Option<Self> {
         let (head, tail) = value.trim_ascii().split_first_chunk::<TRACEPARENT_LEN>()?;
-        let (version, rest) = head.split_first_chunk::<2>()?;
-        let version = hex_byte(*version)?;
+        let [v0, v1, d0, .., d2, f0, f1] = *head;
+        let trace = (
+            Digits::at(head, 3),
+            Digits::at(head, 11),
+            Digits::at(head, 19),
+            Digits::at(head, 27),
+        );
+        let span = (Digits::at(head, 36), Digits::at(head, 44));
+        // One test for all of them: a field that is not valid is the exception.
+        let wrong = trace.0.wrong | trace.1.wrong | trace.2.wrong | trace.3.wrong;
+        if wrong | span.0.wrong | span.1.wrong != 0 || [d0, head[35], d2] != [b'-'; 3] {
+            return None;
+        }
+        let (version, flags) = (hex_byte(v0, v1)?, hex_byte(f0, f1)?);
         let known_form = match version {
             0xff => false,
             0 => tail.is_empty(),
             _ => tail.first().is_none_or(|next| *next == b'-'),
         };
-        if !known_form {
-            return None;
-        }
-        let rest = rest.strip_prefix(b"-")?;
-        let (trace_high, rest) = hex_u64(rest)?;
-        let (trace_low, rest) = hex_u64(rest)?;
-        let rest = rest.strip_prefix(b"-")?;
-        let (span, rest) = hex_u64(rest)?;
-        let flags = hex_byte(*rest.strip_prefix(b"-")?.first_chunk::<2>()?)?;
-
-        let trace = (u128::from(trace_high) << 64) | u128::from(trace_low);
-        (trace != 0 && span != 0).then(|| Self {
+        let trace = (u128::from(trace.0.and(trace.1)) << 64) | u128::from(trace.2.and(trace.3));
+        let span = span.0.and(span.1);
+        (known_form && trace != 0 && span != 0).then(|| Self {
             trace_id: TraceId::from(trace),
             span_id: SpanId::from(span),
             flags: TraceFlags::new(flags & SAMPLED_AND_RANDOM),
@@ -105,41 +108,62 @@ const fn hex_digits(value: u32) -> [u8; 8] {
     (spread + ONES * 0x30 + letters * 0x27).to_be_bytes()
 }
 
-/// The reverse of [`hex_digits`]; `None` unless all eight are lower-case digits.
-const fn hex_u32(digits: [u8; 8]) -> Option<u32> {
-    let text = u64::from_be_bytes(digits);
-    let letters = (text & (ONES * 0x40)) >> 6;
-    let nibbles = (text & (ONES * 0x0f)) + letters * 9;
-    if nibbles & (ONES * 0xf0) != 0 {
-        return None;
+const fn hex_byte(high: u8, low: u8) -> Option<u8> {
+    match (hex_digit(high), hex_digit(low)) {
+        (Some(high), Some(low)) => Some(high << 4 | low),
+        _ => None,
     }
-    let is_letter = ((nibbles + ONES * 6) >> 4) & ONES;
-    if nibbles + ONES * 0x30 + is_letter * 0x27 != text {
-        return None;
-    }
-    let pairs = (nibbles | (nibbles >> 4)) & 0x00ff_00ff_00ff_00ff;
-    let quads = (pairs | (pairs >> 8)) & 0x0000_ffff_0000_ffff;
-    #[allow(
-        clippy::cast_possible_truncation,
-        reason = "the upper half was folded into the lower"
-    )]
-    Some((quads | (quads >> 16)) as u32)
 }
 
-fn hex_u64(text: &[u8]) -> Option<(u64, &[u8])> {
-    let (high, rest) = text.split_first_chunk::<8>()?;
-    let (low, rest) = rest.split_first_chunk::<8>()?;
-    Some((
-        (u64::from(hex_u32(*high)?) << 32) | u64::from(hex_u32(*low)?),
-        rest,
-    ))
+const fn hex_digit(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
 }
 
-const fn hex_byte([high, low]: [u8; 2]) -> Option<u8> {
-    match hex_u32([b'0', b'0', b'0', b'0', b'0', b'0', high, low]) {
-        #[allow(clippy::cast_possible_truncation, reason = "two digits make one byte")]
-        Some(byte) => Some(byte as u8),
-        None => None,
+/// Eight digits that were read.
+#[derive(Clone, Copy)]
+struct Digits {
+    value: u32,
+    /// Zero if all of them were lower-case digits.
+    wrong: u64,
+}
+
+impl Digits {
+    /// The reverse of [`hex_digits`].
+    #[inline(always)]
+    const fn read(digits: [u8; 8]) -> Self {
+        let text = u64::from_be_bytes(digits);
+        let letters = (text >> 6) & ONES;
+        let nibbles = (text & (ONES * 0x0f)) + letters * 9;
+        let is_letter = ((nibbles + ONES * 6) >> 4) & ONES;
+        let written = nibbles + ONES * 0x30 + is_letter * 0x27;
+        let pairs = (nibbles | (nibbles >> 4)) & 0x00ff_00ff_00ff_00ff;
+        let quads = (pairs | (pairs >> 8)) & 0x0000_ffff_0000_ffff;
+        #[allow(
+            clippy::cast_possible_truncation,
+            reason = "the upper half was folded into the lower"
+        )]
+        let value = (quads | (quads >> 16)) as u32;
+        Self {
+            value,
+            wrong: (nibbles & (ONES * 0xf0)) | (written ^ text),
+        }
+    }
+
+    #[inline(always)]
+    fn at(head: &[u8; TRACEPARENT_LEN], at: usize) -> Self {
+        match head.get(at..).and_then(<[u8]>::first_chunk) {
+            Some(digits) => Self::read(*digits),
+            None => Self { value: 0, wrong: 1 },
+        }
+    }
+
+    #[inline(always)]
+    fn and(self, low: Self) -> u64 {
+        (u64::from(self.value) << 32) | u64::from(low.value)
     }
 }
 

@@ -130,7 +130,8 @@ pub(crate) fn inject<C: InjectCarrier>(cx: &Context, carrier: &mut C) {
             },
         }
     }
-    match baggage::format(cx.baggage()) {
+    let baggage = Some(cx.baggage()).filter(|baggage| !baggage.is_empty());
+    match baggage.and_then(baggage::format) {
         Some(list) => carrier.replace(Field::Baggage, list.as_bytes()),
         None if span.is_valid() => carrier.remove(Field::Baggage),
         None => {}

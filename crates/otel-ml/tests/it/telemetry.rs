@@ -75,7 +75,7 @@ fn a_provider_that_was_shut_down_does_not_hide_the_parent() {
     let operation = Operation::builder(&telemetry, SpanKind::Server, "late".into())
         .parent(parent)
         .handle(Handle::Recorded)
-        .start((), |_| ());
+        .start(|| (), |_| ());
     assert!(!operation.is_recording());
     assert_eq!(operation.span_context(), remote(3));
     let sent = inject(&telemetry, operation.context().unwrap());
@@ -100,7 +100,10 @@ fn e28_a_suppressed_context_passes_through_untouched() {
     let operation = Operation::builder(&telemetry, SpanKind::Server, "quiet".into())
         .parent(parent.clone())
         .handle(Handle::Recorded)
-        .start((), |_| panic!("attributes of a span that is not recorded"));
+        .start(
+            || (),
+            |_| panic!("attributes of a span that is not recorded"),
+        );
     assert!(!operation.is_recording());
     let inside = operation.context().unwrap();
     assert_eq!(*inside.span().span_context(), remote(3));

@@ -7,16 +7,16 @@ use opentelemetry::Context;
 use opentelemetry::trace::{SpanContext, SpanKind, TraceContextExt};
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{SdkTracerProvider, Span, SpanData, SpanProcessor};
-use otel_ml::{End, ErrorType, Handle, MlSpan, Operation, Outcome, Record, Telemetry};
+use otel_ml::{End, ErrorType, Handle, InFlight, MlSpan, Operation, Outcome, Record, Telemetry};
 use otel_ml_semconv::{error, http};
 use otel_ml_testing::{SpanExt, SpansExt, TestTelemetry, assert_ended_once};
 
 use super::{DROPPED, Ends, PANICKED};
 use crate::support::series;
 
-type Way = fn(Operation<Ends>);
+type Way = fn(Operation<Serving>);
 
-fn panics(operation: &mut Operation<Ends>) {
+fn panics(operation: &mut Operation<Serving>) {
     let caught = catch_unwind(AssertUnwindSafe(|| {
         operation.scope(|| panic!("on purpose"))
     }));
@@ -91,14 +91,23 @@ const WAYS: [(&str, Way, Outcome); 9] = [
     ),
 ];
 
-fn start(telemetry: &Telemetry, ends: &Ends) -> Operation<Ends> {
+/// Ends, and a request in flight until then.
+struct Serving(Ends, Option<InFlight>);
+
+impl Record for Serving {
+    fn record(&mut self, end: &mut End<'_>) {
+        drop(self.1.take());
+        self.0.record(end);
+    }
+}
+
+fn start(telemetry: &Telemetry, ends: &Ends) -> Operation<Serving> {
     let in_flight = telemetry
         .instruments()
         .map(|it| it.http_server_active_requests.enter("GET", "https"));
     Operation::builder(telemetry, SpanKind::Server, "work".into())
         .handle(Handle::Recorded)
-        .in_flight(in_flight)
-        .start(ends.clone(), |_| ())
+        .start(|| Serving(ends.clone(), in_flight), |_| ())
 }
 
 #[test]
@@ -183,7 +192,7 @@ fn e16_an_error_that_is_known_when_it_is_dropped_stays_one() {
     let test = TestTelemetry::new();
     drop(
         Operation::builder(&test.telemetry(), SpanKind::Server, "work".into())
-            .start(Failed, |_| ()),
+            .start(|| Failed, |_| ()),
     );
     let span = test.spans().named("work").clone();
     assert_eq!(span.str(error::TYPE), "503");
@@ -283,4 +292,41 @@ fn e37_a_span_processor_may_use_the_handle() {
         done.send(()).unwrap();
     });
     assert_eq!(wait.recv_timeout(Duration::from_secs(10)), Ok(()));
+}
+
+/// Panics whenever a span ends.
+#[derive(Debug)]
+struct Panics;
+
+impl SpanProcessor for Panics {
+    fn on_start(&self, _span: &mut Span, _cx: &Context) {}
+
+    fn on_end(&self, _span: SpanData) {
+        panic!("a broken processor");
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        Ok(())
+    }
+
+    fn shutdown_with_timeout(&self, _timeout: Duration) -> OTelSdkResult {
+        Ok(())
+    }
+}
+
+/// Met again while unwinding, the processor's panic would end the process.
+#[test]
+fn e15_a_span_processor_that_panics_is_met_once() {
+    let provider = SdkTracerProvider::builder()
+        .with_span_processor(Panics)
+        .build();
+    let telemetry = Telemetry::builder()
+        .tracer_provider(&provider)
+        .without_metrics()
+        .build();
+    let ends = Ends::default();
+    let operation = start(&telemetry, &ends);
+    let caught = catch_unwind(AssertUnwindSafe(|| operation.finish(Outcome::Ok)));
+    assert!(caught.is_err());
+    assert_eq!(ends.told().len(), 1);
 }

@@ -74,7 +74,7 @@ fn e16_e17_every_outcome_of_every_kind() {
             let expected = if index < 2 { of_callers } else { of_others };
             let test = TestTelemetry::new();
             Operation::builder(&test.telemetry(), kind.clone(), "work".into())
-                .start(Ends::default(), |_| ())
+                .start(Ends::default, |_| ())
                 .finish(outcome.clone());
 
             let case = format!("{outcome:?} of {kind:?}");

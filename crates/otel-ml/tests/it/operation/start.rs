@@ -58,7 +58,7 @@ fn a_sampler_sees_attributes_and_links() {
     let test = TestTelemetry::builder().sampler(witness.clone()).build();
     Operation::builder(&test.telemetry(), SpanKind::Server, "POST /predict".into())
         .link(remote(1), Vec::new())
-        .start((), |to| to.push("url.path", "/predict"))
+        .start(|| (), |to| to.push("url.path", "/predict"))
         .finish(Outcome::Ok);
     let asked = Asked {
         name: "POST /predict".into(),
@@ -87,11 +87,14 @@ fn below_an_unsampled_parent_attributes_are_made_only_when_recorded() {
         let operation = Operation::builder(&test.telemetry(), SpanKind::Server, "work".into())
             .parent(remote_context(0))
             .handle(Handle::Recorded)
-            .start((), |to| {
-                is_called = true;
-                to.take_keys();
-                to.push("k", 1_i64);
-            });
+            .start(
+                || (),
+                |to| {
+                    is_called = true;
+                    to.take_keys();
+                    to.push("k", 1_i64);
+                },
+            );
         MlSpan::from_context(operation.context().unwrap())
             .set("k", 2_i64)
             .set("l", 3_i64);
@@ -118,9 +121,12 @@ fn no_more_attributes_than_the_cap() {
             builder = builder.attribute_cap(cap);
         }
         builder
-            .start((), |to| {
-                to.extend((0..80).map(|i| KeyValue::new(format!("k{i}"), i)));
-            })
+            .start(
+                || (),
+                |to| {
+                    to.extend((0..80).map(|i| KeyValue::new(format!("k{i}"), i)));
+                },
+            )
             .finish(Outcome::Ok);
         let span = test.spans().named("work").clone();
         let expected: Vec<_> = (0..kept)
@@ -136,7 +142,7 @@ fn no_more_facts_than_the_cap_and_known_ones_can_still_change() {
     let operation = Operation::builder(&test.telemetry(), SpanKind::Server, "work".into())
         .handle(Handle::Recorded)
         .attribute_cap(2)
-        .start((), |_| ());
+        .start(|| (), |_| ());
     let span = MlSpan::from_context(operation.context().unwrap());
     span.input_size(1)
         .output_size(2)
@@ -157,7 +163,7 @@ fn links_keep_their_attributes_and_invalid_ones_are_none() {
     Operation::builder(&test.telemetry(), SpanKind::Consumer, "work".into())
         .link(SpanContext::NONE, Vec::new())
         .link(remote(1), vec![KeyValue::new("kafka.offset", 7)])
-        .start((), |_| ())
+        .start(|| (), |_| ())
         .finish(Outcome::Ok);
     let span = test.spans().named("work").clone();
     assert_eq!(span.parent(), None);
@@ -171,7 +177,7 @@ fn without_a_parent_it_is_a_root_whatever_is_current() {
     let test = TestTelemetry::new();
     let _attached = remote_context(1).attach();
     Operation::builder(&test.telemetry(), SpanKind::Server, "work".into())
-        .start((), |_| ())
+        .start(|| (), |_| ())
         .finish(Outcome::Ok);
     assert_eq!(test.spans().named("work").parent(), None);
 }
@@ -191,7 +197,7 @@ fn handles_are_found_where_the_transport_wants_them() {
     for (handle, test, is_found) in cases {
         let mut operation = Operation::builder(&test.telemetry(), SpanKind::Server, "work".into())
             .handle(handle)
-            .start((), |_| ());
+            .start(|| (), |_| ());
         let found = operation.scope(|| MlSpan::current().span_context().is_some());
         assert_eq!(found, is_found, "{handle:?}");
         operation.finish(Outcome::Ok);

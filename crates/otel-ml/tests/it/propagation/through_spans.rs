@@ -12,7 +12,7 @@ use crate::support::{SPAN_ID, TRACE_ID, extract, headers, inject, remote, tracep
 fn relay(telemetry: &Telemetry, lines: &[(&str, &str)]) -> http::HeaderMap {
     let operation = Operation::builder(telemetry, SpanKind::Server, "relay".into())
         .parent(extract(telemetry, lines))
-        .start((), |_| ());
+        .start(|| (), |_| ());
     let sent = inject(telemetry, operation.context().unwrap());
     operation.finish(Outcome::Ok);
     sent
@@ -136,7 +136,7 @@ fn a_sampled_hop_is_child_of_the_one_before() {
         .extract(&otel_ml::carrier::HeaderExtractor::new(&sent));
     let operation = Operation::builder(&second.telemetry(), SpanKind::Server, "second".into())
         .parent(received)
-        .start((), |_| ());
+        .start(|| (), |_| ());
     let inside = operation.context().cloned().unwrap_or_else(Context::new);
     operation.finish(Outcome::Ok);
     let (spans, more) = (first.spans(), second.spans());

@@ -21,7 +21,7 @@ impl Record for Server {
 fn serve(test: &TestTelemetry, outcome: Outcome, handler: impl FnOnce(&MlSpan)) {
     let mut operation = Operation::builder(&test.telemetry(), SpanKind::Server, "POST".into())
         .handle(Handle::Recorded)
-        .start(Server, |_| ());
+        .start(|| Server, |_| ());
     operation.scope(|| handler(&MlSpan::current()));
     operation.finish(outcome);
 }

@@ -1,0 +1,167 @@
+//! What an operation starts with.
+
+use std::borrow::Cow;
+use std::time::Instant;
+
+use opentelemetry::trace::{
+    Link, Span, SpanBuilder, SpanContext, SpanKind, TraceContextExt, Tracer,
+};
+use opentelemetry::{Context, KeyValue};
+use smallvec::SmallVec;
+
+use super::end::{Live, Record};
+use super::{Operation, State};
+use crate::attributes::Attributes;
+use crate::facts::Shared;
+use crate::telemetry::Telemetry;
+
+/// Whether [`MlSpan::current`](crate::MlSpan::current) finds an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handle {
+    /// Never: clients and producers, whose work is done elsewhere.
+    None,
+    /// While its span is recorded: servers and consumers.
+    Recorded,
+    /// Also for its metrics alone: stages and model operations.
+    Always,
+}
+
+/// What an operation starts with.
+#[derive(Debug)]
+#[must_use]
+pub struct OperationBuilder<'a> {
+    pub(super) telemetry: &'a Telemetry,
+    pub(super) kind: SpanKind,
+    pub(super) name: Cow<'static, str>,
+    pub(super) parent: Context,
+    pub(super) links: Vec<Link>,
+    pub(super) handle: Handle,
+    pub(super) cap: usize,
+    pub(super) keeps_record: bool,
+}
+
+impl<'a> OperationBuilder<'a> {
+    /// The parent; a root without it. Links are kept also where the parent is none.
+    #[inline]
+    pub fn parent(self, parent: Context) -> Self {
+        Self { parent, ..self }
+    }
+
+    /// A link to `span`, with `attributes` of its own. An invalid span is no link.
+    #[inline]
+    pub fn link(mut self, span: SpanContext, attributes: Vec<KeyValue>) -> Self {
+        if span.is_valid() {
+            self.links.push(Link::new(span, attributes, 0));
+        }
+        self
+    }
+
+    /// Whether handlers can write facts to it. [`Handle::None`] if not called.
+    #[inline]
+    pub fn handle(self, handle: Handle) -> Self {
+        Self { handle, ..self }
+    }
+
+    /// The most attributes that a hook may push, and the most facts a handler may write.
+    #[inline]
+    pub fn attribute_cap(self, cap: usize) -> Self {
+        Self { cap, ..self }
+    }
+
+    /// Keeps the record even where neither a span nor metrics are recorded.
+    #[inline]
+    pub fn keep_record(self, kept: bool) -> Self {
+        Self {
+            keeps_record: kept,
+            ..self
+        }
+    }
+
+    /// Starts the span. `attributes` is called before the sampler decides, so that it sees
+    /// them; below a parent that is not sampled only when the span is recorded all the same.
+    /// `record` is made only where something is recorded: the work runs in its context alone
+    /// otherwise.
+    pub fn start<R: Record>(
+        self,
+        record: impl FnOnce() -> R,
+        attributes: impl FnOnce(&mut Attributes),
+    ) -> Operation<R> {
+        let off = Telemetry::off();
+        let mut cx = self.parent;
+        let telemetry = if cx.is_telemetry_suppressed() {
+            &off
+        } else {
+            self.telemetry
+        };
+        let mut recording = false;
+        let mut taken = SmallVec::new();
+        if let Some(tracer) = telemetry.tracer() {
+            let mut builder = SpanBuilder::from_name(self.name).with_kind(self.kind.clone());
+            if !self.links.is_empty() {
+                builder.links = Some(self.links);
+            }
+            let (has_parent, is_sampled) = {
+                let span = cx.span();
+                let parent = span.span_context();
+                (parent.is_valid(), parent.is_sampled())
+            };
+            let is_unlikely = has_parent && !is_sampled;
+            let cap = self.cap;
+            let fill = || {
+                let mut buffer = Attributes::new(cap);
+                attributes(&mut buffer);
+                taken = buffer.taken();
+                buffer.into_vec()
+            };
+            let span = if is_unlikely {
+                let mut span = tracer.build_with_context(builder, &cx);
+                if span.is_recording() {
+                    span.set_attributes(fill());
+                }
+                span
+            } else {
+                builder.attributes = Some(fill());
+                tracer.build_with_context(builder, &cx)
+            };
+            recording = span.is_recording();
+            // An invalid span (provider shut down) or an unsampled one must not hide the
+            // parent: it says all there is to pass on, its random flag included.
+            if recording || (span.span_context().is_valid() && !has_parent) {
+                cx = cx.with_span(span);
+            }
+        }
+        let is_observed = recording || telemetry.instruments().is_some();
+        if !is_observed && !self.keeps_record {
+            return Operation::passing(cx);
+        }
+        let started = is_observed.then(Instant::now);
+        let wanted = match self.handle {
+            Handle::None => false,
+            Handle::Recorded => recording,
+            Handle::Always => is_observed,
+        };
+        let mut has_entry = false;
+        if let Some(started) = started.filter(|_| wanted) {
+            cx = cx.with_value(Shared::new(
+                cx.clone(),
+                recording,
+                telemetry.clone(),
+                started,
+                taken,
+                self.cap,
+            ));
+            has_entry = true;
+        }
+        Operation {
+            state: State::Live(Live {
+                cx,
+                telemetry: telemetry.clone(),
+                kind: self.kind,
+                started,
+                recording,
+                has_entry,
+                record: record(),
+            }),
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! How an operation ends, and what is recorded then.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use opentelemetry::trace::{SpanKind, Status, TraceContextExt};
+use opentelemetry::{Context, Key, KeyValue, Value};
+use otel_ml_semconv::{error, gen_ai, ml};
+
+use crate::facts::{Facts, Shared, error_label};
+use crate::instruments::{Instruments, Labels};
+use crate::outcome::{CancelReason, ErrorType, Outcome};
+use crate::telemetry::Telemetry;
+
+/// What a transport records when its operation ends.
+pub trait Record {
+    /// Adds late attributes to `end` and records metrics. Called once, unless there is neither
+    /// a span nor a meter to record to.
+    fn record(&mut self, end: &mut End<'_>);
+
+    /// The outcome when the operation is dropped: an error that is already known stays one.
+    fn dropped(&self) -> Outcome {
+        Outcome::Cancelled(CancelReason::Dropped)
+    }
+}
+
+impl Record for () {
+    fn record(&mut self, _end: &mut End<'_>) {}
+}
+
+/// The end of an operation, as its transport sees it.
+pub struct End<'a> {
+    /// How it ended.
+    pub outcome: &'a Outcome,
+    /// The error that the outcome is for this kind of span, if it is one.
+    pub error: Option<&'a ErrorType>,
+    /// From start to end, for metrics: zero where there are no instruments.
+    pub duration: Duration,
+    /// Where metrics go; `None` while no meter provider is there.
+    pub instruments: Option<&'a Instruments>,
+    facts: Option<&'a Facts>,
+    late: Option<&'a mut Labels>,
+    is_partial: bool,
+}
+
+impl End<'_> {
+    /// Whether attributes are kept: make none otherwise.
+    #[must_use]
+    pub const fn is_recording(&self) -> bool {
+        self.late.is_some()
+    }
+
+    /// Adds an attribute to the span. A key must not be added twice.
+    pub fn set(&mut self, key: impl Into<Key>, value: impl Into<Value>) {
+        if let Some(late) = &mut self.late {
+            late.push(KeyValue::new(key, value));
+        }
+    }
+
+    /// `error.type` as a metric label, if the operation failed.
+    #[must_use]
+    pub fn error_label(&self) -> Option<KeyValue> {
+        error_label(self.error)
+    }
+
+    /// Records the GenAI server metrics, if the handler has said which operation it served.
+    pub fn record_gen_ai_server(&self) {
+        if let (Some(facts), Some(instruments)) = (&self.facts, self.instruments) {
+            facts.record_gen_ai_server(instruments, self.duration, self.error_label().as_ref());
+        }
+    }
+
+    /// Says that the answer, and with it the token counts, is incomplete.
+    pub(crate) fn mark_partial(&mut self) {
+        if !self.is_partial && !self.has_fact(ml::USAGE_PARTIAL) {
+            self.is_partial = true;
+            self.set(ml::USAGE_PARTIAL, true);
+        }
+    }
+
+    pub(crate) const fn facts(&self) -> Option<&Facts> {
+        self.facts
+    }
+
+    fn has_fact(&self, key: &str) -> bool {
+        self.facts.is_some_and(|facts| facts.get(key).is_some())
+    }
+}
+
+impl fmt::Debug for End<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("End")
+            .field("outcome", self.outcome)
+            .field("duration", &self.duration)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An operation that something is recorded of.
+pub(super) struct Live<R> {
+    pub(super) cx: Context,
+    pub(super) telemetry: Telemetry,
+    pub(super) kind: SpanKind,
+    /// `None` where nobody will ask how long it took.
+    pub(super) started: Option<Instant>,
+    pub(super) recording: bool,
+    pub(super) has_entry: bool,
+    pub(super) record: R,
+}
+
+impl<R: Record> Live<R> {
+    pub(super) fn end(&mut self, outcome: &Outcome) {
+        // Taken, as a processor that panics below must not be met again while unwinding. `None`
+        // where nothing is recorded, and nothing was.
+        let Some(started) = self.started.take() else {
+            return;
+        };
+        let error = outcome.error(&self.kind);
+        let entry = if self.has_entry {
+            self.cx.get::<Shared>()
+        } else {
+            None
+        };
+        let mut facts = entry.map(Shared::finish);
+        let mut late = Labels::new();
+        let instruments = self.telemetry.instruments();
+        let duration = instruments.map_or(Duration::ZERO, |_| started.elapsed());
+        let mut end = End {
+            outcome,
+            error: error.as_ref(),
+            duration,
+            instruments,
+            facts: facts.as_deref(),
+            late: self.recording.then_some(&mut late),
+            is_partial: false,
+        };
+        self.record.record(&mut end);
+        if *outcome != Outcome::Ok && end.has_fact(gen_ai::USAGE_OUTPUT_TOKENS) {
+            end.mark_partial();
+        }
+        if let (Some(facts), Some(instruments)) = (&facts, instruments) {
+            facts.record(instruments, duration, error_label(error.as_ref()).as_ref());
+        }
+        if self.recording {
+            let span = self.cx.span();
+            if let Some(reason) = outcome.cancel_reason() {
+                late.push(KeyValue::new(ml::CANCEL_REASON, reason.as_str()));
+            }
+            if let Some(error) = error {
+                late.push(KeyValue::new(error::TYPE, error.into_value()));
+                span.set_status(Status::error(""));
+            }
+            if let Some(facts) = facts.as_mut().filter(|facts| facts.has_custom) {
+                facts
+                    .list
+                    .retain(|(_, fact)| late.iter().all(|known| known.key != fact.key));
+            }
+            span.set_attributes(late.drain(..));
+            if let Some(facts) = &mut facts {
+                span.set_attributes(facts.list.drain(..).map(|(_, fact)| fact));
+            }
+            // Span processors run in here, and may ask for the facts' owner.
+            drop(facts);
+            span.end();
+        }
+    }
+}
