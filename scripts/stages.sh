@@ -179,7 +179,10 @@ stage_package() {
         return 1
     fi
     for name in $(members "$PUBLISHED | not" .name); do exclude+=(--exclude "$name"); done
-    cargo package --workspace --locked --allow-dirty "${exclude[@]}"
+    # Cargo takes what it once unpacked and built of a version for good: the crates of the last
+    # run, which have the same version, must not stand in for these.
+    rm -rf -- "$RUN/package" "${CARGO_HOME:-$HOME/.cargo}"/registry/src/-*/otel-ml*
+    cargo package --workspace --locked --allow-dirty --target-dir "$RUN/package" "${exclude[@]}"
 }
 
 stage_budgets() { "${BUDGETS[@]}"; }

@@ -17,6 +17,8 @@ pub enum Variant {
     Bare,
     /// A layer that does nothing: what a framework charges for any layer.
     Identity,
+    /// The least that the same span costs, written by hand.
+    Floor,
     /// Our layer as shipped.
     OtelMl,
     /// As shipped, the response's body always watched to its end.
@@ -35,7 +37,7 @@ impl Variant {
     /// Whether it is ours.
     #[must_use]
     pub const fn is_ours(self) -> bool {
-        !matches!(self, Self::Bare | Self::Identity)
+        !matches!(self, Self::Bare | Self::Identity | Self::Floor)
     }
 
     /// Whether every body is to be watched to its end.
@@ -61,6 +63,7 @@ impl fmt::Display for Variant {
         f.write_str(match self {
             Self::Bare => "bare",
             Self::Identity => "identity",
+            Self::Floor => "floor",
             Self::OtelMl => "otel-ml",
             Self::OtelMlWrapped => "otel-ml-wrapped",
             Self::OtelMlGenai => "otel-ml-genai",

@@ -4,6 +4,7 @@
 //! condition. There is one process for each, since global providers are set once.
 
 pub mod condition;
+pub mod floor;
 pub mod layers;
 mod poll;
 mod subject;

@@ -11,6 +11,7 @@ use otel_ml_axum::otel_ml::MlSpan;
 
 use super::{Iterate, Row, Suite};
 use crate::condition::Condition::{self, A, B, C, D, P};
+use crate::floor::{Floor, fact};
 use crate::layers::Identity;
 use crate::layers::Variant::{
     self, OtelMl, OtelMlGenai, OtelMlSpans, OtelMlSpansWrapped, OtelMlWrapped,
@@ -28,6 +29,7 @@ pub(super) const SUITE: Suite = Suite {
         Row::within(OtelMlSpans, P, 2_000, 1),
         Row::within(OtelMl, B, 5_900, 2).not_yet(7_150),
         Row::within(OtelMlSpans, B, 3_000, 2).not_yet(3_350),
+        Row::for_information(Variant::Floor, C),
         Row::within(OtelMl, C, 9_900, 9).not_yet(14_100),
         Row::within(OtelMlSpans, C, 7_000, 9).not_yet(10_950),
         Row::within(OtelMlWrapped, C, 10_600, 10).not_yet(15_400),
@@ -63,6 +65,7 @@ pub(super) fn layered(router: Router, variant: Variant) -> Router {
     match variant {
         Variant::Bare => router,
         Variant::Identity => router.layer(Identity),
+        Variant::Floor => router.layer(Floor),
         OtelMl | OtelMlGenai | Variant::OtelMlFact => router.layer(OtelMlLayer),
         OtelMlSpans | OtelMlSpansWrapped | OtelMlWrapped => {
             let builder = OtelMlLayer::builder().telemetry(variant.telemetry());
@@ -81,6 +84,7 @@ pub(super) fn layered(router: Router, variant: Variant) -> Router {
 fn handler(variant: Variant, condition: Condition) -> MethodRouter {
     match variant {
         Variant::Bare | Variant::Identity => post(infer),
+        Variant::Floor => post(infer_with_bare_facts),
         OtelMlGenai => post(infer_gen_ai),
         _ if condition.is_recording() => post(infer_with_facts),
         _ => post(infer),
@@ -111,6 +115,17 @@ async fn infer_with_facts(model: Path<String>, body: Bytes) -> Answer {
         .max_tokens(256)
         .temperature(0.2);
     span.input_tokens(44).output_tokens(12);
+    answer
+}
+
+async fn infer_with_bare_facts(model: Path<String>, body: Bytes) -> Answer {
+    let answer = infer(model, body).await;
+    fact("gen_ai.provider.name", "acme");
+    fact("gen_ai.request.model", "acme-large");
+    fact("gen_ai.request.max_tokens", 256);
+    fact("gen_ai.request.temperature", 0.2);
+    fact("gen_ai.usage.input_tokens", 44);
+    fact("gen_ai.usage.output_tokens", 12);
     answer
 }
 

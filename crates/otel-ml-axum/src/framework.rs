@@ -12,6 +12,7 @@ use otel_ml_tower::{Exchange, InstrumentedBody, RequestHead, WrapBody};
 pub struct Axum;
 
 impl Framework for Axum {
+    #[inline]
     fn route<'a>(request: &RequestHead<'a>) -> Option<&'a str> {
         request
             .extensions
@@ -26,6 +27,7 @@ impl Framework for Axum {
             .map(|info| info.0)
     }
 
+    #[inline]
     fn uri<'a>(request: &RequestHead<'a>) -> &'a Uri {
         request
             .extensions

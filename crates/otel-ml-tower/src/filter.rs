@@ -32,6 +32,7 @@ impl Filter<RequestHead<'_>> for NoStaticFiles {
 pub struct DefaultFilter;
 
 impl Filter<RequestHead<'_>> for DefaultFilter {
+    #[inline]
     fn accepts(&self, request: &RequestHead<'_>) -> bool {
         match Last::of(request.uri.path()) {
             Last::Segment(name) => !is_health_check(name),
