@@ -2,8 +2,11 @@
 # Sourced by scripts/test: what is tested, stage by stage. A stage is a function stage_NAME whose
 # exit status is the result; leave_out says why it can't run here. Each runs in a shell of its own.
 
+# shellcheck source=scripts/services.d/otelcol
+source "$ROOT/scripts/services.d/otelcol"
+
 # shellcheck disable=SC2034  # read by scripts/test
-STAGES=(needs fetch fmt clippy features doc tests deny python package budgets demo)
+STAGES=(needs fetch fmt clippy features doc tests deny python collector package budgets demo)
 # shellcheck disable=SC2034
 declare -A ABOUT=(
     [needs]="Rust, a C compiler and the tools of the chosen stages (installed when missing)"
@@ -16,6 +19,7 @@ declare -A ABOUT=(
     [soak]="the long tests: ignored ones named soak_... (only with --soak)"
     [deny]="licences, sources, no second version of OpenTelemetry"
     [python]="the Python peers install and work"
+    [collector]="the OpenTelemetry Collector builds and starts, and the tests that need it"
     [package]="cargo package of every published crate"
     [budgets]="instruction and allocation budgets"
     [demo]="the example pipeline: one question, then 200 requests, 16 at a time"
@@ -23,6 +27,7 @@ declare -A ABOUT=(
 # What a stage needs beyond Rust and a C compiler.
 declare -A TOOLS=(
     [fmt]=rustfmt [clippy]=clippy [features]="clippy jq" [deny]=cargo-deny [python]="venv"
+    [collector]="curl jq"
     [package]=jq [budgets]=valgrind [demo]=jq
 )
 # shellcheck disable=SC2034
@@ -103,6 +108,11 @@ stage_needs() {
     if chosen python && tool_ready venv; then
         start_in_background python "$ROOT/scripts/services" up python
     fi
+    if chosen collector && otelcol_available; then
+        # shellcheck disable=SC2016  # for the inner shell
+        start_in_background otelcol bash -euo pipefail -c \
+            'source "$0/lib.sh" && source "$0/services.d/otelcol" && otelcol_build' "$ROOT/scripts"
+    fi
     if chosen deny && ! tool_ready cargo-deny; then
         start_in_background cargo-deny env -u CARGO_TARGET_DIR cargo install --locked --quiet \
             --root "$CARGO_DENY_DIR" --version "$CARGO_DENY_VERSION" cargo-deny
@@ -169,6 +179,35 @@ stage_python() {
     eval "$variables"
     "$ROOT/scripts/services" status python
     "$OTEL_ML_PYTHON" "$ROOT/scripts/services.d/python-smoke.py"
+}
+
+# One that somebody works with stays up.
+start_and_stop_collector() {
+    local was_up=1
+    "$ROOT/scripts/services" status otelcol || was_up=0
+    "$ROOT/scripts/services" up otelcol
+    "$ROOT/scripts/services" status otelcol
+    if ((was_up)); then return; fi
+    "$ROOT/scripts/services" down otelcol
+    ! "$ROOT/scripts/services" status otelcol
+}
+
+stage_collector() {
+    local why binary targets tests=(cargo test --locked --package otel-ml-e2e --test collector)
+    why=$(otelcol_available) || leave_out "$why"
+    wait_for otelcol || leave_out "the Collector could not be built (see .run/test/collector.log)"
+    binary=$(otelcol_binary)
+    OTELCOL_OUTPUT=$OTELCOL_RUN "$binary" validate --config "$OTELCOL_CONFIG"
+    start_and_stop_collector
+    targets=$(members true '.targets[] | select(.kind == ["test"]).name')
+    if ! grep -qx collector <<<"$targets"; then
+        echo "there is no test target named collector yet"
+        return
+    fi
+    export OTEL_ML_OTELCOL=$binary
+    # Not to have tested anything is no success.
+    "${tests[@]}" -- --list | grep ': test$'
+    "${tests[@]}"
 }
 
 stage_package() {
