@@ -4,11 +4,13 @@
 mod attribute;
 mod brokers;
 pub mod db;
+pub mod deployment;
 mod errors;
 pub mod gen_ai;
 pub mod http;
 pub mod metric;
 pub mod ml;
+pub mod otel;
 mod peers;
 pub mod rpc;
 pub mod service;
@@ -28,6 +30,7 @@ pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.45.0";
 const ATTRIBUTES: &[&[Attribute]] = &[
     client::ATTRIBUTES,
     db::ATTRIBUTES,
+    deployment::ATTRIBUTES,
     error::ATTRIBUTES,
     exception::ATTRIBUTES,
     gen_ai::ATTRIBUTES,
@@ -36,6 +39,7 @@ const ATTRIBUTES: &[&[Attribute]] = &[
     messaging::ATTRIBUTES,
     ml::ATTRIBUTES,
     network::ATTRIBUTES,
+    otel::ATTRIBUTES,
     rabbitmq::ATTRIBUTES,
     rpc::ATTRIBUTES,
     server::ATTRIBUTES,
@@ -51,6 +55,7 @@ const METRICS: &[&[Metric]] = &[
     http::metric::METRICS,
     messaging::metric::METRICS,
     ml::metric::METRICS,
+    otel::metric::METRICS,
     rpc::metric::METRICS,
 ];
 

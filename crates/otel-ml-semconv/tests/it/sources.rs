@@ -90,6 +90,7 @@ fn a_constant_is_called_as_its_key_without_the_namespace() {
     let namespaces: BTreeSet<_> = [
         "CLIENT",
         "DB",
+        "DEPLOYMENT",
         "ERROR",
         "EXCEPTION",
         "GEN_AI",
@@ -98,6 +99,7 @@ fn a_constant_is_called_as_its_key_without_the_namespace() {
         "MESSAGING",
         "ML",
         "NETWORK",
+        "OTEL",
         "RABBITMQ",
         "RPC",
         "SERVER",
