@@ -34,10 +34,10 @@ pub enum Variant {
 }
 
 impl Variant {
-    /// Whether it is ours.
+    /// Whether it makes spans.
     #[must_use]
-    pub const fn is_ours(self) -> bool {
-        !matches!(self, Self::Bare | Self::Identity | Self::Floor)
+    pub const fn is_tracing(self) -> bool {
+        !matches!(self, Self::Bare | Self::Identity)
     }
 
     /// Whether every body is to be watched to its end.

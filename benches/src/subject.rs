@@ -93,7 +93,7 @@ impl Subject {
 
     /// Does the work `iterations` times.
     pub fn run(&mut self, iterations: u32) {
-        if self.choice.variant.is_ours() && self.choice.condition.is_recording() {
+        if self.choice.variant.is_tracing() && self.choice.condition.is_recording() {
             self.expected_spans += (self.choice.suite.spans)(iterations);
         }
         (self.iterate)(iterations);

@@ -24,7 +24,7 @@ pub(super) const SUITE: Suite = Suite {
 };
 
 fn prepare(variant: Variant, _condition: Condition) -> Iterate {
-    if !variant.is_ours() {
+    if !variant.is_tracing() {
         return Box::new(|writes| {
             for number in 0..writes {
                 black_box(u64::from(number));
