@@ -13,8 +13,6 @@ mod value;
 
 pub mod matrix;
 pub mod mock;
-#[cfg(feature = "otlp-json")]
-pub mod otlp_json;
 pub mod waterfall;
 
 pub use invariants::{

@@ -21,7 +21,7 @@ use crate::load::{self, Load};
 use crate::pipeline::Pipeline;
 use crate::print::{self, Look};
 use crate::service::Service;
-use crate::telemetry::Outputs;
+use crate::telemetry::{Outputs, logs};
 
 /// How long requests may still take once the command is to end.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -98,13 +98,23 @@ pub fn run(args: &Args) -> Result<Ending, Failure> {
     if args.json.is_some() && args.json == args.metrics {
         return Err(Failure::option("--metrics", "the same file as --json"));
     }
-    let outputs = Outputs::open(args.json.as_deref(), args.metrics.as_deref());
+    let outputs = Outputs::open(
+        args.json.as_deref(),
+        args.metrics.as_deref(),
+        args.collector(),
+    );
     let outputs = outputs.map_err(|error| Failure::Option(error.to_string()))?;
+    let logs = logs::install(&outputs, args.log);
+    logs.map_err(|error| Failure::option("--log", error))?;
     let runtime = tokio::runtime::Runtime::new()?;
     let result = runtime.block_on(work(args, load, &corpus, &outputs));
     // Whatever is still running ends here, and with it its spans.
     runtime.shutdown_timeout(PATIENCE);
-    let written = outputs.finish();
+    let (losses, written) = outputs.finish();
+    if !losses.is_empty() {
+        // The answer is there all the same; and a closed stderr has nobody to tell it to.
+        let _ = writeln!(io::stderr(), "warning: {losses}");
+    }
     let ending = result?;
     written.map_err(|error| Failure::Other(error.to_string()))?;
     Ok(ending)

@@ -3,14 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::builder::RangedU64ValueParser;
+use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser as _};
 use clap::{ColorChoice, Parser};
+use otel_ml_sdk::Protocol;
+use otel_ml_sdk::log::LogFormat;
 
 use crate::engine::corpus::{Corpus, CorpusError};
 use crate::engine::preprocess::Question;
 use crate::hops::Stage;
 use crate::openai::LONGEST_USER;
 use crate::pipeline::Pace;
+use crate::telemetry::Collector;
 
 /// Asked when nothing else is.
 pub const QUESTION: &str = "How do I wrap a Kafka consumer?";
@@ -22,9 +25,10 @@ Examples:
   pipeline --corpus ~/notes --slow rerank=200 \"What did we decide about retries?\"
   pipeline --requests 200 --concurrency 16 --json spans.jsonl --metrics metrics.jsonl
   pipeline --serve 8080
+  pipeline --otlp http://localhost:4318 --log json \"When does a span end?\"
 
 Exit status: 0 when all went well, 1 when a request failed or a trace was not as it must be,
-2 when an option is wrong.";
+2 when an option is wrong. Telemetry that a Collector did not take is told on stderr.";
 
 /// Answers a question from a folder of text files, by eight services that call each other over
 /// HTTP, and shows the trace of it.
@@ -95,6 +99,27 @@ pub struct Args {
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub metrics: Option<PathBuf>,
 
+    /// Send spans, metrics and log records to the OpenTelemetry Collector at this URL as well;
+    /// headers, certificates and the like are as the OTEL_EXPORTER_OTLP_* variables say. Metrics
+    /// are sent at the end
+    #[arg(long, value_name = "URL", help_heading = "Output")]
+    pub otlp: Option<String>,
+
+    /// How it is spoken to [default: grpc on ports 4317 and 14317, http on others]
+    #[arg(
+        long,
+        value_name = "PROTOCOL",
+        requires = "otlp",
+        help_heading = "Output",
+        value_parser = PossibleValuesParser::new(["grpc", "http"]).map(protocol)
+    )]
+    pub otlp_protocol: Option<Protocol>,
+
+    /// Write what the services log to stderr, each line with the ids of its trace and span;
+    /// RUST_LOG says what is logged [default format: text]
+    #[arg(long, value_name = "FORMAT", num_args = 0..=1, default_missing_value = "text", help_heading = "Output", value_parser = PossibleValuesParser::new(["text", "json"]).map(log_format))]
+    pub log: Option<LogFormat>,
+
     /// How many columns the trace is drawn in [default: those of the terminal, else 120]
     #[arg(long, value_name = "COLUMNS", help_heading = "Output", value_parser = RangedU64ValueParser::<usize>::new().range(60..=500))]
     pub width: Option<usize>,
@@ -105,6 +130,12 @@ pub struct Args {
 }
 
 impl Args {
+    /// The Collector that gets all telemetry.
+    pub fn collector(&self) -> Option<Collector> {
+        let url = self.otlp.as_ref()?;
+        Some(Collector::new(url, self.otlp_protocol))
+    }
+
     /// What to ask, if anything is to be asked alone.
     pub fn single_question(&self) -> Option<&str> {
         let is_only = self.requests.is_none() && self.serve.is_none();
@@ -161,6 +192,20 @@ fn user(id: &str) -> Result<String, String> {
         return Err(format!("longer than {LONGEST_USER} bytes"));
     }
     Ok(id.to_owned())
+}
+
+fn protocol(name: String) -> Protocol {
+    match name.as_str() {
+        "grpc" => Protocol::Grpc,
+        _ => Protocol::HttpProtobuf,
+    }
+}
+
+fn log_format(name: String) -> LogFormat {
+    match name.as_str() {
+        "json" => LogFormat::Json,
+        _ => LogFormat::Text,
+    }
 }
 
 fn slow(text: &str) -> Result<(Stage, Duration), String> {
@@ -248,6 +293,13 @@ mod tests {
             (&["--color", "green"], "'--color <WHEN>'"),
             (&[" "], "'[QUESTION]': the question is empty"),
             (&["Why?", "--requests", "3"], "cannot be used with"),
+            (&["--otlp"], "'--otlp <URL>'"),
+            (&["--otlp-protocol", "grpc"], "--otlp <URL>"),
+            (
+                &["--otlp", "x", "--otlp-protocol", "udp"],
+                "'--otlp-protocol <PROTOCOL>'",
+            ),
+            (&["--log", "xml"], "'--log [<FORMAT>]'"),
             (&["--bogus"], "--bogus"),
         ] {
             let error = parse(options).unwrap_err();

@@ -4,8 +4,6 @@ mod invariants;
 mod matrix;
 mod metrics;
 mod mock;
-#[cfg(feature = "otlp-json")]
-mod otlp_json;
 mod setup;
 mod tree;
 mod waterfall;

@@ -11,6 +11,7 @@ use futures_util::{Stream, StreamExt as _};
 use otel_ml::semconv::{gen_ai, ml};
 use otel_ml::{MlSpan, stage};
 use serde::{Deserialize, Serialize};
+use tracing::info;
 
 use super::{Hop, PROVIDER, pause};
 use crate::engine::compose::Source;
@@ -95,6 +96,7 @@ async fn generate(
         generator.hop.wait().await;
         let mut generation = prefill(&generator.corpus, &request);
         served.input_tokens(generation.prompt_tokens() as u64);
+        info!(input_tokens = generation.prompt_tokens(), "generation started");
         while let Some(token) = generation.next() {
             pause(generator.token_delay).await;
             served.first_token().output_tokens(generation.output_tokens() as u64);
@@ -102,6 +104,8 @@ async fn generate(
         }
         let end = end(&generation);
         served.finish_reasons([end.finish_reason.as_str()]);
+        let (reason, output_tokens) = (end.finish_reason.as_str(), end.output_tokens);
+        info!(output_tokens, finish_reason = reason, "generation finished");
         yield Event::End(end);
     });
     Sse::new(events.map(|event| sse::Event::default().json_data(event)))

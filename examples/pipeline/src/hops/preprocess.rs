@@ -4,6 +4,7 @@ use axum::routing::post;
 use axum::{Json, Router, extract::State};
 use otel_ml::{MlSpan, stage};
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
 use super::Hop;
 use crate::engine::preprocess::Question;
@@ -43,5 +44,6 @@ async fn preprocess(
 }
 
 fn refusal(error: &crate::engine::preprocess::QuestionError) -> Problem {
+    warn!(%error, "question refused");
     Problem::invalid("invalid_question", error.to_string())
 }

@@ -15,7 +15,7 @@ use opentelemetry_sdk::metrics::Temporality;
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::trace::SpanData;
-use otel_ml_testing::otlp_json;
+use otel_ml_sdk::file;
 use thiserror::Error;
 
 /// Spans on their way to the file. Past that, services wait for the disk: none is lost.
@@ -116,7 +116,7 @@ fn write_spans(spans: &Receiver<Message>, mut file: BufWriter<File>) -> io::Resu
             }
         }
         for (resource, spans) in services.into_values() {
-            otlp_json::write_spans(&mut file, &resource, spans)?;
+            file::write_spans(&mut file, &resource, spans)?;
         }
         file.flush()?;
     }
@@ -167,7 +167,7 @@ fn lock(writing: &Mutex<Writing>) -> MutexGuard<'_, Writing> {
 impl PushMetricExporter for MetricsExporter {
     async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
         let mut writing = lock(&self.0);
-        otlp_json::write_metrics(&mut writing.file, metrics).map_err(|error| {
+        file::write_metrics(&mut writing.file, metrics).map_err(|error| {
             let told = OTelSdkError::InternalFailure(error.to_string());
             writing.error.get_or_insert(error);
             told

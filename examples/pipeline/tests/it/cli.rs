@@ -1,18 +1,61 @@
 //! The command itself.
 
 use std::io::{BufRead as _, BufReader};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use crate::support::{Written, write_documents};
 
+/// The command in `folder`, with these options. Of the environment nothing is left to chance.
+pub(crate) fn command(folder: &Path, options: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pipeline"));
+    command.env_clear().current_dir(folder).args(options);
+    command
+}
+
 fn run(folder: &Path, options: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_pipeline"))
-        .current_dir(folder)
-        .args(options)
-        .output()
-        .unwrap()
+    command(folder, options).output().unwrap()
+}
+
+/// The command while it serves, writing its spans into `spans.jsonl`.
+pub(crate) struct Serving {
+    pub(crate) address: SocketAddr,
+    /// What it says that curl is to send.
+    pub(crate) body: String,
+    child: Child,
+}
+
+impl Serving {
+    pub(crate) fn start(folder: &Path, options: &[&str]) -> Self {
+        let always = ["--corpus", ".", "--token-delay", "0", "--serve", "0"];
+        let mut child = command(folder, &[&always[..], options].concat())
+            .args(["--json", "spans.jsonl"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let listening = lines.next().unwrap().unwrap();
+        let address = listening.strip_prefix("listening on http://").unwrap();
+        let curl = lines.next().unwrap().unwrap();
+        Self {
+            address: address.split(',').next().unwrap().parse().unwrap(),
+            body: curl.split('\'').nth(1).unwrap().to_owned(),
+            child,
+        }
+    }
+
+    /// Ends it as a service manager would.
+    pub(crate) fn stop(self) -> Output {
+        // The shell's own: a small system has no other.
+        let stopped = Command::new("sh")
+            .args(["-c", &format!("kill {}", self.child.id())])
+            .status()
+            .unwrap();
+        assert!(stopped.success());
+        self.child.wait_with_output().unwrap()
+    }
 }
 
 #[test]
@@ -60,6 +103,10 @@ fn a_wrong_option_is_named_and_nothing_is_done() {
                 "none.list",
             ],
             "--questions: no question",
+        ),
+        (
+            &["--corpus", ".", "--otlp", "nonsense"],
+            "--otlp: endpoint: `nonsense` won't do: a URL such as",
         ),
         (&["--slow", "nothing=1"], "--slow"),
         (&["--requests", "0"], "--requests"),
@@ -164,19 +211,8 @@ fn a_load_run_ends_with_a_table_and_checks_itself() {
 fn it_serves_until_it_is_told_to_stop_and_then_writes_everything() {
     let folder = tempfile::tempdir().unwrap();
     write_documents(folder.path());
-    let mut serving = Command::new(env!("CARGO_BIN_EXE_pipeline"))
-        .current_dir(folder.path())
-        .args(["--corpus", ".", "--token-delay", "0", "--serve", "0"])
-        .args(["--json", "spans.jsonl", "--metrics", "metrics.jsonl"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(serving.stdout.take().unwrap()).lines();
-    let listening = lines.next().unwrap().unwrap();
-    let address = listening.strip_prefix("listening on http://").unwrap();
-    let address = address.split(',').next().unwrap().parse().unwrap();
-    let curl = lines.next().unwrap().unwrap();
-    let body = curl.split('\'').nth(1).unwrap().to_owned();
+    let serving = Serving::start(folder.path(), &["--metrics", "metrics.jsonl"]);
+    let (address, body) = (serving.address, serving.body.clone());
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let received = runtime.block_on(async {
         let response = crate::support::send(crate::support::post(address, body)).await;
@@ -185,13 +221,7 @@ fn it_serves_until_it_is_told_to_stop_and_then_writes_everything() {
     assert_eq!(received.last().unwrap(), "[DONE]");
     drop(runtime);
 
-    // The shell's own: a small system has no other.
-    let stopped = Command::new("sh")
-        .args(["-c", &format!("kill {}", serving.id())])
-        .status()
-        .unwrap();
-    assert!(stopped.success());
-    assert_eq!(serving.wait().unwrap().code(), Some(0));
+    assert_eq!(serving.stop().status.code(), Some(0));
     let written = Written::read(folder.path());
     assert!(
         written

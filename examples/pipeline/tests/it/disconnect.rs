@@ -137,7 +137,7 @@ impl WithGenerator {
         let corpus = Arc::new(Corpus::load(folder.path()).unwrap());
         let spans = folder.path().join("spans.jsonl");
         let metrics = folder.path().join("metrics.jsonl");
-        let outputs = Outputs::open(Some(&spans), Some(&metrics)).unwrap();
+        let outputs = Outputs::open(Some(&spans), Some(&metrics), None).unwrap();
         let hop = |name| Hop {
             telemetry: outputs.telemetry(name),
             delay: Duration::ZERO,
@@ -151,7 +151,7 @@ impl WithGenerator {
             behind.push(service);
             client
         };
-        let other = hop("others");
+        let other = hop("preprocess");
         let embedder = embed::load(&other, &corpus);
         let index = retrieve::load(&other, &corpus, &embedder);
         let weights = rerank::load(&other);
@@ -204,7 +204,7 @@ async fn a_generator_that_breaks_off_is_told_to_the_client_and_recorded() {
         "{received:?}"
     );
     running.gateway.stop(LONG).await;
-    running.outputs.finish().unwrap();
+    running.outputs.finish().1.unwrap();
     let written = Written::read(running.folder.path());
     let spans: Vec<_> = written.spans.iter().collect();
     let span = one(&spans, "gateway", SERVER, "POST /v1/chat/completions");
@@ -229,7 +229,7 @@ async fn a_generator_that_never_begins_is_a_bad_gateway() {
 async fn a_generator_by_itself_answers_in_a_trace_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
     write_documents(folder.path());
-    let outputs = Outputs::open(None, None).unwrap();
+    let outputs = Outputs::open(None, None, None).unwrap();
     let generator = Generator {
         hop: Hop {
             telemetry: outputs.telemetry("generate"),

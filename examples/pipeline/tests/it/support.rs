@@ -76,7 +76,7 @@ impl Running {
         let corpus = Arc::new(Corpus::load(folder.path()).unwrap());
         let spans = folder.path().join("spans.jsonl");
         let metrics = folder.path().join("metrics.jsonl");
-        let outputs = Outputs::open(Some(&spans), Some(&metrics)).unwrap();
+        let outputs = Outputs::open(Some(&spans), Some(&metrics), None).unwrap();
         let listener = Service::listen(0).await.unwrap();
         let pipeline = Pipeline::start(&corpus, &pace, listener, &outputs)
             .await
@@ -103,7 +103,7 @@ impl Running {
         } = self;
         drop(asker);
         pipeline.stop(Duration::from_secs(10)).await;
-        outputs.finish().unwrap();
+        outputs.finish().1.unwrap();
         Written::read(folder.path())
     }
 }
@@ -137,15 +137,9 @@ pub(crate) const ERROR: u64 = 2;
 
 impl Written {
     pub(crate) fn read(folder: &Path) -> Self {
-        let lines = |name: &str| -> Vec<Value> {
-            let text = std::fs::read_to_string(folder.join(name)).unwrap();
-            text.lines()
-                .map(|line| serde_json::from_str(line).unwrap())
-                .collect()
-        };
         Self {
-            spans: lines("spans.jsonl").iter().flat_map(spans_of).collect(),
-            metrics: lines("metrics.jsonl"),
+            spans: read_spans(folder),
+            metrics: read_lines(folder, "metrics.jsonl"),
         }
     }
 
@@ -171,6 +165,18 @@ impl Written {
             })
             .collect()
     }
+}
+
+pub(crate) fn read_spans(folder: &Path) -> Vec<Span> {
+    let lines = read_lines(folder, "spans.jsonl");
+    lines.iter().flat_map(spans_of).collect()
+}
+
+fn read_lines(folder: &Path, name: &str) -> Vec<Value> {
+    let text = std::fs::read_to_string(folder.join(name)).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 fn spans_of(line: &Value) -> Vec<Span> {

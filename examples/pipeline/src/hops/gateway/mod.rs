@@ -20,6 +20,7 @@ use otel_ml::opentelemetry::Context;
 use otel_ml::opentelemetry::baggage::{Baggage, BaggageExt as _, KeyValueMetadata};
 use otel_ml::opentelemetry::context::FutureExt as _;
 use otel_ml::semconv::gen_ai;
+use tracing::{error, info};
 
 use super::generate::MODEL;
 use super::{Hop, PROVIDER, Stage, USER_TIER};
@@ -81,6 +82,13 @@ async fn chat(
     if let Some(temperature) = request.temperature {
         span.temperature(temperature);
     }
+    // How long it is, and not what it says: logs are no place for what users write.
+    let question_characters = request.question().chars().count();
+    info!(
+        question_characters,
+        stream = request.stream,
+        "request taken"
+    );
     hop.wait().await;
     let request_id = headers.get(REQUEST_ID).cloned();
     let pieces = begin(backends, &request, id.clone(), request_id).await;
@@ -178,10 +186,13 @@ async fn find(
 /// What the client is told of a call that came to nothing, and the span whether it is worth a retry.
 fn failure(error: &CallError) -> Problem {
     match error {
-        CallError::Refused { status, .. } if status.is_client_error() => {}
+        CallError::Refused { status, .. } if status.is_client_error() => {
+            info!(%status, "request refused");
+        }
         error => {
             let is_transient = !matches!(error, CallError::Unexpected { .. });
             MlSpan::current().error_transient(is_transient);
+            error!(%error, is_transient, "no answer");
         }
     }
     Problem::from(error)

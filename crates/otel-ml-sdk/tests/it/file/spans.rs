@@ -1,20 +1,22 @@
+//! Lines of spans.
+
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
-use opentelemetry::metrics::MeterProvider as _;
 use opentelemetry::trace::{
-    Link, Span as _, SpanContext, SpanId, SpanKind, Status, TraceContextExt as _, TraceFlags,
-    TraceId, TraceState, Tracer as _, TracerProvider as _,
+    Event, Link, Span as _, SpanContext, SpanId, SpanKind, Status, TraceContextExt as _,
+    TraceFlags, TraceId, TraceState, Tracer as _, TracerProvider as _,
 };
 use opentelemetry::{Array, Context, InstrumentationScope, KeyValue, Value};
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use otel_ml_testing::{SpansExt as _, TestTelemetry, otlp_json};
+use opentelemetry_sdk::Resource;
+use otel_ml_sdk::file;
+use otel_ml_testing::{SpansExt as _, TestTelemetry};
 use serde_json::json;
 
-#[expect(clippy::expect_used, reason = "a test helper")]
 fn spans_line(test: &TestTelemetry) -> String {
     let mut line = Vec::new();
-    otlp_json::write_spans(&mut line, test.resource(), test.spans()).expect("a vector takes all");
+    file::write_spans(&mut line, test.resource(), test.spans()).expect("a vector takes all");
     String::from_utf8(line).expect("JSON is UTF-8")
 }
 
@@ -121,13 +123,8 @@ fn a_plain_root_span_leaves_out_what_it_has_not() {
     drop(test.tracer_provider().tracer("t").start("s"));
     let written: serde_json::Value = serde_json::from_str(&spans_line(&test)).expect("JSON");
     let span = &written["resourceSpans"][0]["scopeSpans"][0]["spans"][0];
-    let fields: Vec<&str> = span
-        .as_object()
-        .expect("one")
-        .keys()
-        .map(String::as_str)
-        .collect();
-    let mut expected = [
+    let fields = span.as_object().expect("one").keys().map(String::as_str);
+    let expected = [
         "traceId",
         "spanId",
         "flags",
@@ -137,8 +134,7 @@ fn a_plain_root_span_leaves_out_what_it_has_not() {
         "endTimeUnixNano",
         "status",
     ];
-    expected.sort_unstable();
-    assert_eq!(fields, expected);
+    assert_eq!(fields.collect::<BTreeSet<_>>(), BTreeSet::from(expected));
     assert_eq!(span["kind"], 1);
     assert_eq!(span["status"], json!({}));
 }
@@ -160,88 +156,65 @@ fn a_line_can_be_read_by_the_protocols_own_types() {
 }
 
 #[test]
-fn metrics_are_written_as_the_protocol_says() {
-    let test = TestTelemetry::builder().service("generate").build();
-    let meter = test.meter_provider().meter("t");
-    let duration = meter
-        .f64_histogram("duration")
-        .with_unit("s")
-        .with_boundaries(vec![0.0, 1.0])
+fn numbers_that_are_none_are_told_wherever_they_are() {
+    let none = Value::Array(Array::F64(vec![f64::NAN, 1.0, f64::NEG_INFINITY]));
+    let resource = Resource::builder_empty()
+        .with_attribute(KeyValue::new("loss", f64::NAN))
         .build();
-    duration.record(0.5, &[KeyValue::new("code", 200)]);
-    let active = meter.i64_up_down_counter("active").build();
-    active.add(1, &[]);
-    active.add(-1, &[]);
-    meter.u64_counter("hits").build().add(3, &[]);
-    meter.f64_gauge("load").build().record(0.0, &[]);
-    meter.f64_histogram("idle").build().record(0.0, &[]);
-
-    let mut line = Vec::new();
-    otlp_json::write_metrics(&mut line, &test.resource_metrics()).expect("a vector takes all");
-    let read: ExportMetricsServiceRequest = serde_json::from_slice(&line).expect("OTLP");
-    assert_eq!(read.resource_metrics[0].scope_metrics[0].metrics.len(), 5);
-
-    let mut written: serde_json::Value = serde_json::from_slice(&line).expect("JSON");
-    let service = &written["resourceMetrics"][0]["resource"]["attributes"][0];
+    let test = TestTelemetry::builder().resource(resource).build();
+    let scope = InstrumentationScope::builder("t")
+        .with_attributes([KeyValue::new("limit", f64::INFINITY)])
+        .build();
+    let tracer = test.tracer_provider().tracer_with_scope(scope);
+    tracer.in_span("s", |cx| cx.span().set_attribute(KeyValue::new("a", none)));
+    let line: serde_json::Value = serde_json::from_str(&spans_line(&test)).expect("JSON");
+    let spans = &line["resourceSpans"][0];
+    let nan = json!({"doubleValue": "NaN"});
+    let infinite = json!({"doubleValue": "Infinity"});
+    assert_eq!(spans["resource"]["attributes"][0]["value"], nan);
+    let scope_spans = &spans["scopeSpans"][0];
+    assert_eq!(scope_spans["scope"]["attributes"][0]["value"], infinite);
+    let values = [
+        nan,
+        json!({"doubleValue": 1.0}),
+        json!({"doubleValue": "-Infinity"}),
+    ];
+    let attribute = &scope_spans["spans"][0]["attributes"][0];
     assert_eq!(
-        *service,
-        json!({"key": "service.name", "value": {"stringValue": "generate"}})
+        attribute["value"],
+        json!({"arrayValue": {"values": values}})
     );
-    let mut metric = |name: &str| {
-        let metrics = &mut written["resourceMetrics"][0]["scopeMetrics"][0]["metrics"];
-        let metrics = metrics.as_array_mut().expect("a list");
-        let mut metric = metrics
-            .iter_mut()
-            .find(|m| m["name"] == name)
-            .expect("there")
-            .take();
-        let kinds = ["sum", "gauge", "histogram"];
-        let paths = kinds.map(|kind| format!("/{kind}/dataPoints/0"));
-        let path = paths
-            .into_iter()
-            .find(|path| metric.pointer(path).is_some());
-        let point = metric
-            .pointer_mut(&path.expect("a point"))
-            .expect("the same");
-        let point = point.as_object_mut().expect("an object");
-        for time in ["startTimeUnixNano", "timeUnixNano"] {
-            let nanos = point.remove(time).expect("a time");
-            let nanos = nanos.as_str().expect("a string").parse::<u64>();
-            assert!(nanos.expect("a number") > 0);
-        }
-        metric
-    };
-    assert_eq!(
-        metric("duration")["histogram"],
-        json!({
-            "aggregationTemporality": 2,
-            "dataPoints": [{
-                "attributes": [{"key": "code", "value": {"intValue": "200"}}],
-                "count": "1",
-                "sum": 0.5,
-                "min": 0.5,
-                "max": 0.5,
-                "bucketCounts": ["0", "1", "0"],
-                "explicitBounds": [0.0, 1.0],
-            }],
-        })
-    );
-    let active = json!({"aggregationTemporality": 2, "dataPoints": [{"asInt": "0"}]});
-    assert_eq!(metric("active")["sum"], active);
-    assert_eq!(metric("hits")["sum"]["isMonotonic"], true);
-    assert_eq!(
-        metric("load")["gauge"]["dataPoints"][0],
-        json!({"asDouble": 0.0})
-    );
-    let idle = &metric("idle")["histogram"]["dataPoints"][0];
-    assert_eq!([&idle["sum"], &idle["min"], &idle["max"]], [0.0; 3]);
 }
 
 #[test]
-fn nothing_is_written_for_nothing() {
+fn what_was_dropped_is_told() {
+    let mut span = super::span("s");
+    span.dropped_attributes_count = 1;
+    span.events.dropped_count = 2;
+    span.links.dropped_count = 3;
+    let context = span.span_context.clone();
+    span.events.events = vec![Event::new("e", SystemTime::UNIX_EPOCH, Vec::new(), 4)];
+    span.links.links = vec![Link::new(context, Vec::new(), 5)];
+    let resource = Resource::builder_empty()
+        .with_schema_url([], "https://schema/1")
+        .build();
+    let mut line = Vec::new();
+    file::write_spans(&mut line, &resource, [span]).expect("a vector takes all");
+    let expected = concat!(
+        r#"{"resourceSpans":[{"resource":{},"scopeSpans":[{"scope":{"name":"t"},"#,
+        r#""spans":[{"traceId":"00000000000000000000000000000abc","spanId":"0000000000000def","#,
+        r#""flags":257,"name":"s","kind":1,"droppedAttributesCount":1,"#,
+        r#""events":[{"name":"e","droppedAttributesCount":4}],"droppedEventsCount":2,"#,
+        r#""links":[{"traceId":"00000000000000000000000000000abc","#,
+        r#""spanId":"0000000000000def","droppedAttributesCount":5,"flags":257}],"#,
+        r#""droppedLinksCount":3,"status":{}}]}],"schemaUrl":"https://schema/1"}]}"#,
+        "\n"
+    );
+    assert_eq!(String::from_utf8(line).expect("JSON is UTF-8"), expected);
+}
+
+#[test]
+fn nothing_is_written_for_no_spans() {
     let test = TestTelemetry::new();
     assert_eq!(spans_line(&test), "");
-    let mut line = Vec::new();
-    otlp_json::write_metrics(&mut line, &test.resource_metrics()).expect("a vector takes all");
-    assert!(line.is_empty());
 }

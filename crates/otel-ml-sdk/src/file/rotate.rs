@@ -1,0 +1,159 @@
+//! A file of lines that is rotated by size and may have other writers.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use same_file::Handle;
+
+/// How often a file may be replaced by other writers before a line is given up.
+const ATTEMPTS: usize = 64;
+
+#[derive(Debug)]
+pub(super) struct RotatingFile {
+    path: PathBuf,
+    max_bytes: u64,
+    max_files: usize,
+    open: Mutex<Option<Handle>>,
+}
+
+impl RotatingFile {
+    pub(super) fn open(path: &Path, max_bytes: u64, max_files: usize) -> io::Result<Self> {
+        // Absolute: the working directory may change.
+        let path = std::path::absolute(path)?;
+        let open = Mutex::new(Some(open(&path)?));
+        Ok(Self {
+            path,
+            max_bytes,
+            max_files,
+            open,
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes a whole line, its end included, or none of it. After an error the file is opened
+    /// anew.
+    pub(super) fn append(&self, line: &[u8]) -> io::Result<()> {
+        let mut open_file = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        for _ in 0..ATTEMPTS {
+            let file = match open_file.take() {
+                Some(file) => file,
+                None => open(&self.path)?,
+            };
+            if self.has_appended(&file, line)? {
+                *open_file = Some(file);
+                return Ok(());
+            }
+        }
+        Err(io::Error::other("other writers replace it all the time"))
+    }
+
+    /// False when the file isn't, or isn't any more, the one at the path.
+    fn has_appended(&self, handle: &Handle, line: &[u8]) -> io::Result<bool> {
+        let mut file = handle.as_file();
+        let _locked = Locked::new(file)?;
+        if !is_at(&self.path, handle)? {
+            return Ok(false);
+        }
+        let metadata = file.metadata()?;
+        // A pipe or a device is never full: what some systems tell is what lies in it.
+        let length = if metadata.is_file() {
+            metadata.len()
+        } else {
+            0
+        };
+        // A process that died in the middle of a line may have left it.
+        let lead: &[u8] = if ends_a_line(file, length)? {
+            b""
+        } else {
+            b"\n"
+        };
+        if length > 0 && length + (lead.len() + line.len()) as u64 > self.max_bytes {
+            self.rotate()?;
+            return Ok(false);
+        }
+        let written = file.write_all(lead).and_then(|()| file.write_all(line));
+        if written.is_err() {
+            // A full disk takes half a line: not to be kept. Where that fails the next line
+            // starts on one of its own.
+            let _ = file.set_len(length);
+        }
+        written.map(|()| true)
+    }
+
+    /// Makes the path free. Whoever does it holds the lock of the file there.
+    fn rotate(&self) -> io::Result<()> {
+        // The file, not a link to it.
+        let path = fs::canonicalize(&self.path)?;
+        for last in self.max_files..usize::MAX {
+            // Left by a run that kept more.
+            if fs::remove_file(numbered(&path, last + 1)).is_err() {
+                break;
+            }
+        }
+        if self.max_files == 0 {
+            return fs::remove_file(path);
+        }
+        let mut last = 1;
+        while last < self.max_files && fs::exists(numbered(&path, last))? {
+            last += 1;
+        }
+        for number in (1..last).rev() {
+            fs::rename(numbered(&path, number), numbered(&path, number + 1))?;
+        }
+        fs::rename(&path, numbered(&path, 1))
+    }
+}
+
+fn open(path: &Path) -> io::Result<Handle> {
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).create(true);
+    Handle::from_file(options.open(path)?)
+}
+
+fn is_at(path: &Path, file: &Handle) -> io::Result<bool> {
+    match Handle::from_path(path) {
+        Ok(there) => Ok(there == *file),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn ends_a_line(mut file: &File, length: u64) -> io::Result<bool> {
+    let Some(last) = length.checked_sub(1) else {
+        return Ok(true);
+    };
+    let mut byte = [0];
+    file.seek(SeekFrom::Start(last))?;
+    file.read_exact(&mut byte)?;
+    Ok(byte == *b"\n")
+}
+
+fn numbered(path: &Path, number: usize) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{number}"));
+    name.into()
+}
+
+/// Keeps other writers out, those in other processes too.
+struct Locked<'a>(&'a File);
+
+impl<'a> Locked<'a> {
+    fn new(file: &'a File) -> io::Result<Self> {
+        match file.lock() {
+            Err(error) if error.kind() != ErrorKind::Unsupported => Err(error),
+            _ => Ok(Self(file)),
+        }
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        // Closing the file would do it as well.
+        let _ = self.0.unlock();
+    }
+}

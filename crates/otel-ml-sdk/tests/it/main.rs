@@ -1,0 +1,11 @@
+//! The set-up through its public API.
+
+#![cfg(test)]
+
+mod file;
+#[cfg(any(feature = "tracing", feature = "log"))]
+mod log;
+#[cfg(all(feature = "otlp-grpc", feature = "otlp-http"))]
+mod otlp;
+#[cfg(all(feature = "otlp-grpc", feature = "otlp-http"))]
+mod settings;
