@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(any(feature = "otlp-grpc", feature = "otlp-http"))]
+use opentelemetry_otlp::{LogExporter, MetricExporter, SpanExporter};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::{
     BatchConfigBuilder as LogBatchConfig, BatchLogProcessor, LoggerProviderBuilder,
     SdkLoggerProvider,
 };
-#[cfg(any(feature = "otlp-grpc", feature = "otlp-http"))]
-use opentelemetry_sdk::metrics::Temporality;
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::metrics::{Instrument, PeriodicReader, SdkMeterProvider};
 use opentelemetry_sdk::trace::{
@@ -27,7 +27,7 @@ use crate::error::ErrorKind;
 use crate::error::InitError;
 use crate::file::FileExporter;
 use crate::otlp::{Resolved, Signal};
-use crate::tally::{Counted, Tally};
+use crate::tally::{Cause, Counted, Tally};
 use crate::variables::Variables;
 
 #[cfg(any(feature = "otlp-grpc", feature = "otlp-http"))]
@@ -86,8 +86,7 @@ impl Maker<'_> {
                 Destination::Otlp => return Err(no_otlp()),
                 #[cfg(any(feature = "otlp-grpc", feature = "otlp-http"))]
                 Destination::Otlp => {
-                    let temporality = temporality(self.variables)?;
-                    let exporter = self.otlp_metrics(temporality)?;
+                    let exporter = self.otlp_metrics()?;
                     provider.with_reader(periodic(exporter, interval))
                 }
                 Destination::Console => {
@@ -225,54 +224,36 @@ impl Maker<'_> {
 
 #[cfg(any(feature = "otlp-grpc", feature = "otlp-http"))]
 impl Maker<'_> {
-    fn otlp_spans(
-        &mut self,
-    ) -> Result<(Counted<opentelemetry_otlp::SpanExporter>, Arc<Tally>), InitError> {
+    fn otlp_spans(&mut self) -> Result<(Counted<SpanExporter>, Arc<Tally>), InitError> {
         use otel::component_type::{OTLP_GRPC_SPAN_EXPORTER, OTLP_HTTP_SPAN_EXPORTER};
         let settings = self.endpoint(Signal::Traces)?;
         let exporter = self.transport.spans(&settings)?;
-        let component = by_protocol(&settings, OTLP_GRPC_SPAN_EXPORTER, OTLP_HTTP_SPAN_EXPORTER);
-        let tally = tally(
-            otel::metric::SDK_EXPORTER_SPAN_EXPORTED,
-            component,
-            "spans",
-            &settings,
-        );
+        let component = [OTLP_GRPC_SPAN_EXPORTER, OTLP_HTTP_SPAN_EXPORTER];
+        let metric = otel::metric::SDK_EXPORTER_SPAN_EXPORTED;
+        let tally = otlp_tally(metric, component, "spans", &settings);
         self.tallies.spans.push(Arc::clone(&tally));
         Ok((Counted::new(exporter, Arc::clone(&tally)), tally))
     }
 
-    fn otlp_metrics(
-        &mut self,
-        temporality: Temporality,
-    ) -> Result<Counted<opentelemetry_otlp::MetricExporter>, InitError> {
+    fn otlp_metrics(&mut self) -> Result<Counted<MetricExporter>, InitError> {
         use otel::component_type::{OTLP_GRPC_METRIC_EXPORTER, OTLP_HTTP_METRIC_EXPORTER};
         let settings = self.endpoint(Signal::Metrics)?;
+        let temporality = temporality(self.variables)?;
         let exporter = self.transport.metrics(&settings, temporality)?;
-        let component = by_protocol(
-            &settings,
-            OTLP_GRPC_METRIC_EXPORTER,
-            OTLP_HTTP_METRIC_EXPORTER,
-        );
+        let component = [OTLP_GRPC_METRIC_EXPORTER, OTLP_HTTP_METRIC_EXPORTER];
         let metric = otel::metric::SDK_EXPORTER_METRIC_DATA_POINT_EXPORTED;
-        let tally = tally(metric, component, "metric points", &settings);
+        let tally = otlp_tally(metric, component, "metric points", &settings);
         self.tallies.points.push(Arc::clone(&tally));
         Ok(Counted::new(exporter, tally))
     }
 
-    fn otlp_logs(
-        &mut self,
-    ) -> Result<(Counted<opentelemetry_otlp::LogExporter>, Arc<Tally>), InitError> {
+    fn otlp_logs(&mut self) -> Result<(Counted<LogExporter>, Arc<Tally>), InitError> {
         use otel::component_type::{OTLP_GRPC_LOG_EXPORTER, OTLP_HTTP_LOG_EXPORTER};
         let settings = self.endpoint(Signal::Logs)?;
         let exporter = self.transport.logs(&settings)?;
-        let component = by_protocol(&settings, OTLP_GRPC_LOG_EXPORTER, OTLP_HTTP_LOG_EXPORTER);
-        let tally = tally(
-            otel::metric::SDK_EXPORTER_LOG_EXPORTED,
-            component,
-            "log records",
-            &settings,
-        );
+        let component = [OTLP_GRPC_LOG_EXPORTER, OTLP_HTTP_LOG_EXPORTER];
+        let metric = otel::metric::SDK_EXPORTER_LOG_EXPORTED;
+        let tally = otlp_tally(metric, component, "log records", &settings);
         self.tallies.records.push(Arc::clone(&tally));
         Ok((Counted::new(exporter, Arc::clone(&tally)), tally))
     }
@@ -284,6 +265,21 @@ impl Maker<'_> {
     }
 }
 
+#[cfg(any(feature = "otlp-grpc", feature = "otlp-http"))]
+fn otlp_tally(
+    metric: Metric,
+    [grpc, http]: [&'static str; 2],
+    things: &'static str,
+    settings: &Resolved,
+) -> Arc<Tally> {
+    let component = match settings.protocol {
+        crate::otlp::Protocol::Grpc => grpc,
+        crate::otlp::Protocol::HttpProtobuf => http,
+    };
+    let target = settings.endpoint.to_string();
+    Tally::new(metric, component, things, target, settings.cause.clone())
+}
+
 #[cfg(not(any(feature = "otlp-grpc", feature = "otlp-http")))]
 fn no_otlp() -> InitError {
     InitError::new(
@@ -293,25 +289,9 @@ fn no_otlp() -> InitError {
     )
 }
 
-fn by_protocol(settings: &Resolved, grpc: &'static str, http: &'static str) -> &'static str {
-    match settings.protocol {
-        crate::otlp::Protocol::Grpc => grpc,
-        crate::otlp::Protocol::HttpProtobuf => http,
-    }
-}
-
-fn tally(
-    metric: Metric,
-    component: &'static str,
-    things: &'static str,
-    settings: &Resolved,
-) -> Arc<Tally> {
-    Tally::new(metric, component, things, settings.endpoint.to_string())
-}
-
 fn file_tally(metric: Metric, things: &'static str, file: &FileExporter) -> Arc<Tally> {
     let target = file.path().display().to_string();
-    Tally::new(metric, FILE_EXPORTER, things, target)
+    Tally::new(metric, FILE_EXPORTER, things, target, Cause::default())
 }
 
 fn periodic<E: PushMetricExporter>(exporter: E, interval: Duration) -> PeriodicReader<E> {

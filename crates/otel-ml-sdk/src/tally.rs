@@ -35,6 +35,32 @@ pub(crate) struct Tally {
     failed: AtomicU64,
     counter: OnceLock<Counter<u64>>,
     said: Mutex<Said>,
+    cause: Cause,
+}
+
+/// Why the last request failed, where the exporter itself does not say.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cause(Arc<Mutex<Option<String>>>);
+
+impl Cause {
+    /// `error` and all that are behind it.
+    #[cfg(feature = "otlp-http")]
+    pub(crate) fn set(&self, error: &dyn std::error::Error) {
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(error) = source {
+            let behind = error.to_string();
+            if !text.contains(&behind) {
+                text = format!("{text}: {behind}");
+            }
+            source = error.source();
+        }
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+    }
+
+    fn take(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -49,6 +75,7 @@ impl Tally {
         component: &'static str,
         things: &'static str,
         target: String,
+        cause: Cause,
     ) -> Arc<Self> {
         Arc::new(Self {
             metric,
@@ -60,6 +87,7 @@ impl Tally {
             failed: AtomicU64::new(0),
             counter: OnceLock::new(),
             said: Mutex::default(),
+            cause,
         })
     }
 
@@ -106,8 +134,10 @@ impl Tally {
             std::mem::take(&mut said.lost)
         };
         let Self { things, target, .. } = self;
+        let cause = self.cause.take().map(|cause| format!(": {cause}"));
+        let cause = cause.unwrap_or_default();
         say(&format!(
-            "{lost} {things} lost: {target} did not take them ({error})"
+            "{lost} {things} lost: {target} did not take them ({error}{cause})"
         ));
     }
 

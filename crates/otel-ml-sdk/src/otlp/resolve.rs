@@ -8,6 +8,7 @@ use percent_encoding::percent_decode_str;
 
 use super::settings::{Compression, Otlp, Protocol};
 use crate::error::InitError;
+use crate::tally::Cause;
 use crate::variables::{Variables, wrong};
 
 /// What is exported.
@@ -37,7 +38,7 @@ impl Signal {
 }
 
 /// The settings of one signal's exporter.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Resolved {
     pub(crate) protocol: Protocol,
     /// With the signal's path, over HTTP.
@@ -49,6 +50,7 @@ pub(crate) struct Resolved {
     pub(crate) client: Option<(PathBuf, PathBuf)>,
     /// What looks wrong but may be meant.
     pub(crate) doubts: Vec<String>,
+    pub(crate) cause: Cause,
 }
 
 /// A setting of one signal or of all: its value, and the name by which it was set.
@@ -129,6 +131,7 @@ impl Otlp {
             compression,
             certificate,
             client,
+            cause: Cause::default(),
         })
     }
 

@@ -168,11 +168,14 @@ mod http {
     use std::collections::HashMap;
     use std::sync::Arc;
 
+    use ::http::{Request, Response};
+    use opentelemetry_http::{Bytes, HttpClient, HttpError};
     use reqwest::blocking::Client;
     use rustls::{ClientConfig, RootCertStore};
 
     use super::{Resolved, tls};
     use crate::error::{ErrorKind, InitError};
+    use crate::tally::Cause;
 
     pub(super) fn headers(settings: &Resolved) -> HashMap<String, String> {
         let text =
@@ -184,8 +187,26 @@ mod http {
             .collect()
     }
 
+    /// A client that tells why it failed: the exporter says `network error` only.
+    #[derive(Debug)]
+    pub(super) struct Telling {
+        client: Client,
+        cause: Cause,
+    }
+
+    #[async_trait::async_trait]
+    impl HttpClient for Telling {
+        async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+            let result = self.client.send_bytes(request).await;
+            if let Err(error) = &result {
+                self.cause.set(error.as_ref());
+            }
+            result
+        }
+    }
+
     /// Made on a thread of its own: reqwest's blocking client can't be made inside a runtime.
-    pub(super) fn client(settings: &Resolved) -> Result<Client, InitError> {
+    pub(super) fn client(settings: &Resolved) -> Result<Telling, InitError> {
         let tls = config(settings)?;
         let timeout = settings.timeout;
         let made = std::thread::spawn(move || {
@@ -199,7 +220,11 @@ mod http {
             InitError::new(ErrorKind::System, "no HTTP client for OTLP").because(why)
         };
         match made.join() {
-            Ok(client) => client.map_err(|error| failed(error.into())),
+            Ok(Ok(client)) => Ok(Telling {
+                client,
+                cause: settings.cause.clone(),
+            }),
+            Ok(Err(error)) => Err(failed(error.into())),
             Err(_) => Err(failed("its thread panicked".into())),
         }
     }

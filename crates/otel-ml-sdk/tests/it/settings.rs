@@ -1,12 +1,16 @@
 //! What variables and code say, and what is said of what won't do.
 
+use opentelemetry::metrics::{Meter, MeterProvider as _};
 use opentelemetry::propagation::text_map_propagator::FieldIter;
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
 use opentelemetry::trace::{Span as _, Tracer as _, TracerProvider as _};
 use opentelemetry::{Context, Key, KeyValue, Value};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::metrics::InMemoryMetricExporter;
+use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData, ResourceMetrics};
 use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
+use otel_ml_sdk::otel_ml::semconv::metric::boundaries::MODEL_SECONDS;
 use otel_ml_sdk::{Batch, Builder, Destination, ErrorKind, builder};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -311,4 +315,67 @@ fn a_queue_of_nothing_is_refused_in_code_too() {
         .build()
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Setting);
+}
+
+fn exported(limit: Option<usize>, record: impl Fn(&Meter)) -> Vec<ResourceMetrics> {
+    let exporter = InMemoryMetricExporter::default();
+    let builder = quiet(&[]).metric_exporter(exporter.clone());
+    let builder = match limit {
+        Some(limit) => builder.cardinality_limit(limit),
+        None => builder,
+    };
+    let guard = builder.build().unwrap();
+    record(&guard.meter_provider().unwrap().meter("somebody elses"));
+    assert!(guard.flush(Duration::from_secs(10)));
+    exporter.get_finished_metrics().unwrap()
+}
+
+#[test]
+fn whoever_made_a_histogram_it_has_the_advised_bounds() {
+    let metrics = exported(None, |meter| {
+        let histogram = meter
+            .f64_histogram("gen_ai.server.request.duration")
+            .build();
+        histogram.record(0.3, &[]);
+        meter.f64_histogram("my.own").build().record(0.3, &[]);
+    });
+    let bounds = |name: &str| {
+        let scopes = metrics.iter().flat_map(ResourceMetrics::scope_metrics);
+        let metric = scopes
+            .flat_map(|scope| scope.metrics())
+            .find(|metric| metric.name() == name)
+            .unwrap();
+        let AggregatedMetrics::F64(MetricData::Histogram(histogram)) = metric.data() else {
+            panic!("{name} is no histogram of doubles");
+        };
+        let point = histogram.data_points().next().unwrap();
+        point.bounds().collect::<Vec<_>>()
+    };
+    assert_eq!(bounds("gen_ai.server.request.duration"), MODEL_SECONDS);
+    assert_ne!(bounds("my.own"), MODEL_SECONDS);
+}
+
+#[test]
+fn the_series_of_an_instrument_are_limited() {
+    let metrics = exported(Some(3), |meter| {
+        let counter = meter.u64_counter("calls").build();
+        for user in 0..20 {
+            counter.add(1, &[KeyValue::new("user", user)]);
+        }
+    });
+    let scopes = metrics.iter().flat_map(ResourceMetrics::scope_metrics);
+    let metric = scopes.flat_map(|scope| scope.metrics()).next().unwrap();
+    let AggregatedMetrics::U64(MetricData::Sum(sum)) = metric.data() else {
+        panic!("no sum");
+    };
+    assert!(sum.data_points().count() <= 5);
+    assert_eq!(
+        sum.data_points().map(|point| point.value()).sum::<u64>(),
+        20
+    );
+    let is_overflow = |label: &KeyValue| label.key.as_str() == "otel.metric.overflow";
+    assert!(
+        sum.data_points()
+            .any(|point| point.attributes().any(is_overflow))
+    );
 }
