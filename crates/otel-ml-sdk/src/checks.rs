@@ -28,11 +28,16 @@ pub(crate) fn propagator(
         .unwrap_or_else(|| "tracecontext,baggage".to_owned());
     let mut chosen: Vec<Propagator> = Vec::new();
     let mut has_w3c = false;
+    let mut seen: Vec<&str> = Vec::new();
     for wanted in list
         .split(',')
         .map(str::trim)
         .filter(|wanted| *wanted != "none")
     {
+        if wanted.is_empty() || seen.contains(&wanted) {
+            continue;
+        }
+        seen.push(wanted);
         match wanted {
             "tracecontext" | "baggage" if has_w3c => {}
             "tracecontext" | "baggage" => {

@@ -25,7 +25,7 @@ pub(crate) fn destinations(
     };
     let mut destinations = Vec::new();
     for exporter in list.split(',').map(str::trim) {
-        match exporter {
+        match exporter.to_ascii_lowercase().as_str() {
             "none" | "" => {}
             "otlp" => destinations.push(Destination::Otlp),
             "console" => destinations.push(Destination::Console),
@@ -93,9 +93,10 @@ pub(crate) fn sampler(variables: &Variables) -> Result<Sampler, InitError> {
         let ratio = ratio.filter(|ratio| (0.0..=1.0).contains(ratio));
         ratio.ok_or_else(|| wrong(argument, &text, "a number from 0 to 1 is wanted"))
     };
-    let (root, is_parent_based) = match value.strip_prefix("parentbased_") {
+    let lower = value.to_ascii_lowercase();
+    let (root, is_parent_based) = match lower.strip_prefix("parentbased_") {
         Some(root) => (root, true),
-        None => (value.as_str(), false),
+        None => (lower.as_str(), false),
     };
     let root = match root {
         "always_on" => Sampler::AlwaysOn,
@@ -178,6 +179,10 @@ impl Queue {
                 .millis(&format!("{prefix}_SCHEDULE_DELAY"))?
                 .unwrap_or(delay),
         };
+        if delay.is_zero() {
+            let name = format!("{prefix}_SCHEDULE_DELAY");
+            return Err(wrong(&name, "0", "at least 1 millisecond is wanted"));
+        }
         Ok(Self {
             queue_size,
             batch_size: batch_size.min(queue_size),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use opentelemetry::global;
 use opentelemetry::metrics::MeterProvider as _;
+use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::SdkTracerProvider;
@@ -103,7 +104,12 @@ impl Guard {
     fn make(mut settings: Builder, is_global: bool) -> Result<Self, InitError> {
         let variables = settings.variables.clone();
         let within = settings.shutdown_within;
+        let propagator = propagator(&variables, std::mem::take(&mut settings.propagators))?;
         if variables.flag("OTEL_SDK_DISABLED")? == Some(true) {
+            // Context still passes through.
+            if let Some(propagator) = propagator.filter(|_| is_global) {
+                global::set_text_map_propagator(propagator);
+            }
             return Ok(Self {
                 live: None,
                 telemetry: Telemetry::builder()
@@ -115,7 +121,6 @@ impl Guard {
             });
         }
         let own = std::mem::take(&mut settings.own);
-        let propagator = propagator(&variables, std::mem::take(&mut settings.propagators))?;
         let mut maker = Maker {
             variables: &variables,
             resource: resource(&settings.attributes, settings.detects, &variables)?,
@@ -130,9 +135,16 @@ impl Guard {
         if let Some(meters) = meters.as_ref().filter(|_| is_global) {
             global::set_meter_provider(meters.clone());
         }
+        let made = maker
+            .tracers(own.tracers)
+            .and_then(|tracers| Ok((tracers, maker.loggers(own.loggers)?)));
+        let (tracers, loggers) = made.inspect_err(|_| {
+            // The global one is a clone, which would keep exporting.
+            let _ = meters.as_ref().map(SdkMeterProvider::shutdown);
+        })?;
         let providers = Providers {
-            tracers: maker.tracers(own.tracers)?,
-            loggers: maker.loggers(own.loggers)?,
+            tracers,
+            loggers,
             meters,
         };
         if let Some(meters) = &providers.meters {
@@ -217,8 +229,9 @@ impl Guard {
         }
     }
 
-    /// Exports what waits. Whether all of it was exported within `longest`: what could not be is
-    /// lost, and counted.
+    /// Exports what waits. Whether all of it was exported within `longest`, and within the 5
+    /// seconds that the SDK allows for spans and for log records: what could not be is lost, and
+    /// counted.
     #[must_use = "it may not have been exported"]
     pub fn flush(&self, longest: Duration) -> bool {
         let Some(live) = &self.live else { return true };
@@ -229,9 +242,17 @@ impl Guard {
     /// Exports what waits and shuts down, within the time allowed.
     pub fn shutdown(mut self) -> Report {
         let in_time = self.shut_down();
+        let ended = |exported: Exported| Exported {
+            dropped: exported.waiting,
+            waiting: 0,
+            ..exported
+        };
+        let report = self.report();
         Report {
             in_time,
-            ..self.report()
+            spans: ended(report.spans),
+            metric_points: ended(report.metric_points),
+            log_records: ended(report.log_records),
         }
     }
 
@@ -274,15 +295,32 @@ impl Providers {
 
     /// Whether it was in time. Metrics last: they tell what became of the others.
     fn shut_down(&self, longest: Duration) -> bool {
-        let tracers = self.tracers.as_ref();
-        let tracers = tracers.is_none_or(|it| it.shutdown_with_timeout(longest).is_ok());
-        let loggers = self.loggers.as_ref();
-        let loggers = loggers.is_none_or(|it| it.shutdown_with_timeout(longest).is_ok());
+        // One that hangs must not cost the others their last export.
+        let most = longest.mul_f64(0.75);
+        let (tracers, loggers) = std::thread::scope(|scope| {
+            let tracers = scope.spawn(|| {
+                let tracers = self.tracers.as_ref();
+                tracers.is_none_or(|it| is_in_time(&it.shutdown_with_timeout(most)))
+            });
+            let loggers = self.loggers.as_ref();
+            let loggers = loggers.is_none_or(|it| is_in_time(&it.shutdown_with_timeout(most)));
+            (tracers.join().unwrap_or(false), loggers)
+        });
         if let Some(meters) = &self.meters {
             // Fails also when the last export did, which is counted.
             let _ = meters.shutdown_with_timeout(longest);
         }
         tracers && loggers
+    }
+}
+
+/// Other errors than of time are no reason to say that something was out of it. The providers
+/// wrap those of their processors as text.
+fn is_in_time(result: &OTelSdkResult) -> bool {
+    match result {
+        Err(OTelSdkError::Timeout(_)) => false,
+        Err(OTelSdkError::InternalFailure(text)) => !text.contains("Timeout"),
+        _ => true,
     }
 }
 
@@ -303,6 +341,7 @@ fn sum(tallies: &[Arc<Tally>]) -> Exported {
     all.fold(Exported::default(), |sum, one| Exported {
         exported: sum.exported + one.exported,
         failed: sum.failed + one.failed,
+        waiting: sum.waiting + one.waiting,
         dropped: sum.dropped + one.dropped,
     })
 }

@@ -276,7 +276,8 @@ fn otlp_tally(
         crate::otlp::Protocol::Grpc => grpc,
         crate::otlp::Protocol::HttpProtobuf => http,
     };
-    let target = settings.endpoint.to_string();
+    // Without the query, which may hold a key.
+    let target = settings.target();
     Tally::new(metric, component, things, target, settings.cause.clone())
 }
 

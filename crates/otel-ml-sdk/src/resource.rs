@@ -13,6 +13,13 @@ use percent_encoding::percent_decode_str;
 use crate::error::InitError;
 use crate::variables::{Variables, wrong};
 
+/// What a process was started with: never sent unless said.
+const ARGUMENTS: [&str; 3] = [
+    "process.command_args",
+    "process.command_line",
+    "process.command",
+];
+
 const ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
 
 /// What is said in code over what the variables say over what is found out.
@@ -31,7 +38,13 @@ pub(crate) fn resource(
             Box::new(K8sResourceDetector),
             Box::new(ServiceInstanceIdResourceDetector),
         ];
-        builder = builder.with_detectors(&detectors);
+        let found = Resource::builder_empty().with_detectors(&detectors).build();
+        // Arguments may be credentials.
+        let found = found
+            .iter()
+            .filter(|(key, _)| !ARGUMENTS.contains(&key.as_str()));
+        let found = found.map(|(key, value)| KeyValue::new(key.clone(), value.clone()));
+        builder = builder.with_attributes(found.collect::<Vec<_>>());
     }
     builder = builder.with_attributes(by_variables(variables)?);
     builder = builder.with_attributes(said.iter().cloned());

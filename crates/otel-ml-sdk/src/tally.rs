@@ -107,6 +107,8 @@ impl Tally {
 
     fn tell(&self, count: usize, result: &OTelSdkResult) {
         let count = count as u64;
+        // Also where all went well: what failed before that is no cause of what comes.
+        let cause = self.cause.take();
         let mut labels = vec![KeyValue::new(otel::COMPONENT_TYPE, self.component)];
         match result {
             Ok(()) => {
@@ -115,7 +117,7 @@ impl Tally {
             Err(error) => {
                 self.failed.fetch_add(count, Ordering::Relaxed);
                 labels.push(KeyValue::new(error::TYPE, class(error)));
-                self.say(count, error);
+                self.say(count, error, cause);
             }
         }
         if let Some(counter) = self.counter.get() {
@@ -123,7 +125,7 @@ impl Tally {
         }
     }
 
-    fn say(&self, count: u64, error: &OTelSdkError) {
+    fn say(&self, count: u64, error: &OTelSdkError, cause: Option<String>) {
         let lost = {
             let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
             said.lost += count;
@@ -134,8 +136,7 @@ impl Tally {
             std::mem::take(&mut said.lost)
         };
         let Self { things, target, .. } = self;
-        let cause = self.cause.take().map(|cause| format!(": {cause}"));
-        let cause = cause.unwrap_or_default();
+        let cause = cause.map_or_else(String::new, |cause| format!(": {cause}"));
         say(&format!(
             "{lost} {things} lost: {target} did not take them ({error}{cause})"
         ));
@@ -148,7 +149,8 @@ impl Tally {
         Exported {
             exported,
             failed,
-            dropped: taken.saturating_sub(exported + failed),
+            waiting: taken.saturating_sub(exported + failed),
+            dropped: 0,
         }
     }
 }
@@ -161,6 +163,9 @@ pub struct Exported {
     pub exported: u64,
     /// Lost when an export failed.
     pub failed: u64,
+    /// In the queue, in an export under way, or dropped as the queue was full: after the
+    /// shutdown these are [`dropped`](Self::dropped).
+    pub waiting: u64,
     /// Never tried, as the queue was full or the time for the shutdown over. Not known for
     /// metrics, which don't queue.
     pub dropped: u64,

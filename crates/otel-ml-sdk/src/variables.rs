@@ -56,7 +56,7 @@ impl Variables {
         Ok(millis.map(Duration::from_millis))
     }
 
-    /// Anything but `true` is false, as the specification has it; what is neither is an error.
+    /// `true` or `false`, in any case of letters.
     pub(crate) fn flag(&self, name: &str) -> Result<Option<bool>, InitError> {
         let Some(value) = self.text(name) else {
             return Ok(None);

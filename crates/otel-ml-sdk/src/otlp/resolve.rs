@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue, Uri};
 use percent_encoding::percent_decode_str;
 
 use super::settings::{Compression, Otlp, Protocol};
-use crate::error::InitError;
+use crate::error::{ErrorKind, InitError};
 use crate::tally::Cause;
 use crate::variables::{Variables, wrong};
 
@@ -79,6 +79,15 @@ impl Lookup<'_> {
         read(&value)
             .map(Some)
             .ok_or_else(|| wrong(&name, &value, wanted))
+    }
+}
+
+impl Resolved {
+    /// Where it goes to, for messages.
+    pub(crate) fn target(&self) -> String {
+        let scheme = self.endpoint.scheme_str().unwrap_or("http");
+        let authority = self.endpoint.authority().map_or("", |it| it.as_str());
+        format!("{scheme}://{authority}{}", self.endpoint.path())
     }
 }
 
@@ -163,6 +172,15 @@ impl Otlp {
         if protocol == Protocol::HttpProtobuf && !is_whole {
             url = format!("{}/{}", url.trim_end_matches('/'), lookup.signal.path());
         }
+        if url.contains('@') {
+            return Err(InitError::new(
+                ErrorKind::Setting,
+                format!(
+                    "{name}: credentials in a URL are not sent: set them as a header, \
+                     OTEL_EXPORTER_OTLP_HEADERS=authorization=…"
+                ),
+            ));
+        }
         let uri: Option<Uri> = url.parse().ok();
         uri.filter(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some())
             .ok_or_else(|| {
@@ -176,31 +194,45 @@ impl Otlp {
 
     fn headers_of(&self, lookup: &Lookup<'_>) -> Result<Vec<(HeaderName, HeaderValue)>, InitError> {
         let mut headers: Vec<(HeaderName, HeaderValue)> = Vec::new();
-        let mut set = |setting: &str, name: &str, value: &str| {
-            let parsed = (HeaderName::try_from(name), HeaderValue::try_from(value));
-            let (Ok(name), Ok(value)) = parsed else {
-                // Not the value: it may be a credential.
-                let wanted = "`name=value` pairs of a header are wanted, percent-encoded";
-                return Err(wrong(setting, &format!("{name}=…"), wanted));
-            };
+        let mut set = |name: &str, value: &str| {
+            let mut parsed = HeaderValue::try_from(value).ok()?;
+            parsed.set_sensitive(true);
+            let name = HeaderName::try_from(name).ok()?;
             headers.retain(|(known, _)| *known != name);
-            headers.push((name, value));
-            Ok(())
+            headers.push((name, parsed));
+            Some(())
         };
         if let Some((setting, list)) = lookup.text("HEADERS") {
-            for pair in list.split(',').filter(|pair| !pair.trim().is_empty()) {
-                let Some((name, value)) = pair.split_once('=') else {
-                    return Err(wrong(&setting, pair, "`name=value` pairs are wanted"));
-                };
-                let value = percent_decode_str(value.trim()).decode_utf8_lossy();
-                set(&setting, name.trim(), &value)?;
+            for (at, pair) in list.split(',').enumerate() {
+                if pair.trim().is_empty() {
+                    continue;
+                }
+                let pair = pair.split_once('=').and_then(|(name, value)| {
+                    let value = percent_decode_str(value.trim()).decode_utf8_lossy();
+                    set(name.trim(), &value)
+                });
+                if pair.is_none() {
+                    return Err(no_header(&setting, at));
+                }
             }
         }
-        for (name, value) in &self.headers {
-            set("header", name, value)?;
+        for (at, (name, value)) in self.headers.iter().enumerate() {
+            set(name, value).ok_or_else(|| no_header("Otlp::header", at))?;
         }
         Ok(headers)
     }
+}
+
+/// Nothing of what was said is repeated: it may be a credential.
+fn no_header(setting: &str, at: usize) -> InitError {
+    InitError::new(
+        ErrorKind::Setting,
+        format!(
+            "{setting}: number {} won't do: `name=value` pairs of headers are wanted, separated by \
+             commas and percent-encoded",
+            at + 1
+        ),
+    )
 }
 
 const PROTOCOLS: &str = "`grpc` or `http/protobuf` is wanted";
@@ -208,11 +240,11 @@ const PROTOCOLS: &str = "`grpc` or `http/protobuf` is wanted";
 fn protocol_named(name: &str) -> Option<Protocol> {
     [Protocol::Grpc, Protocol::HttpProtobuf]
         .into_iter()
-        .find(|protocol| protocol.name() == name)
+        .find(|protocol| protocol.name().eq_ignore_ascii_case(name))
 }
 
 fn compression_named(name: &str) -> Option<Compression> {
-    match name {
+    match name.to_ascii_lowercase().as_str() {
         "gzip" => Some(Compression::Gzip),
         "zstd" => Some(Compression::Zstd),
         "none" => Some(Compression::None),
@@ -221,7 +253,8 @@ fn compression_named(name: &str) -> Option<Compression> {
 }
 
 fn millis(value: &str) -> Option<Duration> {
-    value.parse().ok().map(Duration::from_millis)
+    let millis = value.parse().ok().filter(|millis| *millis > 0);
+    millis.map(Duration::from_millis)
 }
 
 fn boolean(value: &str) -> Option<bool> {
@@ -389,6 +422,11 @@ mod tests {
                 "name=value",
             ),
             (
+                &[("OTEL_EXPORTER_OTLP_TIMEOUT", "0")],
+                "OTEL_EXPORTER_OTLP_TIMEOUT",
+                "milliseconds",
+            ),
+            (
                 &[("OTEL_EXPORTER_OTLP_HEADERS", "alone")],
                 "OTEL_EXPORTER_OTLP_HEADERS",
                 "name=value",
@@ -409,8 +447,22 @@ mod tests {
 
     #[test]
     fn no_credential_is_in_a_message() {
-        let message = message(&[("OTEL_EXPORTER_OTLP_HEADERS", "bad name=secret")]);
-        assert!(!message.contains("secret"), "{message}");
+        for set in [
+            &[("OTEL_EXPORTER_OTLP_HEADERS", "bad name=secret")],
+            &[("OTEL_EXPORTER_OTLP_HEADERS", "authorization: Bearer secret")],
+            &[(
+                "OTEL_EXPORTER_OTLP_HEADERS",
+                "authorization: Basic secret==",
+            )],
+            &[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://me:secret@host:4318")],
+        ] {
+            let message = message(set);
+            assert!(!message.contains("secret"), "{message}");
+        }
+        let otlp = Otlp::new().header("authorization", "secret");
+        assert!(!format!("{otlp:?}").contains("secret"));
+        let resolved = resolve(&otlp, &[]).unwrap();
+        assert!(!format!("{resolved:?}").contains("secret"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Where and how OTLP is sent, as said in code.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -73,7 +74,7 @@ pub enum Compression {
 ///     .timeout(Duration::from_secs(5));
 /// # let _ = otlp;
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 #[must_use]
 pub struct Otlp {
     pub(super) protocol: Option<Protocol>,
@@ -83,6 +84,17 @@ pub struct Otlp {
     pub(super) compression: Option<Compression>,
     pub(super) certificate: Option<PathBuf>,
     pub(super) client: Option<(PathBuf, PathBuf)>,
+}
+
+impl fmt::Debug for Otlp {
+    /// Headers by name alone: their values may be credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let headers: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
+        f.debug_struct("Otlp")
+            .field("protocol", &self.protocol)
+            .field("headers", &headers)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Otlp {
@@ -114,7 +126,8 @@ impl Otlp {
         self
     }
 
-    /// How long one export may take, its retries included. 10 seconds by default.
+    /// How long one export may take, retries included; an attempt begun just before its end may
+    /// take as long again. 10 seconds by default.
     pub fn timeout(self, timeout: Duration) -> Self {
         Self {
             timeout: Some(timeout),
@@ -122,7 +135,8 @@ impl Otlp {
         }
     }
 
-    /// How what is sent is compressed. Not at all by default.
+    /// How what is sent is compressed. Not at all by default; [`Compression::None`] does not take
+    /// back what a variable says.
     pub fn compression(self, compression: Compression) -> Self {
         Self {
             compression: Some(compression),

@@ -35,7 +35,7 @@ macro_rules! exporters {
                         .with_tonic()
                         .with_endpoint(settings.endpoint.to_string())
                         .with_timeout(settings.timeout)
-                        .with_metadata(grpc::metadata(settings));
+                        .with_interceptor(grpc::headers(settings));
                     if let Some(compression) = compression(settings.compression) {
                         builder = builder.with_compression(compression);
                     }
@@ -52,8 +52,7 @@ macro_rules! exporters {
                         .with_http_client(http::client(settings)?)
                         .with_protocol(opentelemetry_otlp::Protocol::HttpBinary)
                         .with_endpoint(settings.endpoint.to_string())
-                        .with_timeout(settings.timeout)
-                        .with_headers(http::headers(settings));
+                        .with_timeout(settings.timeout);
                     if let Some(compression) = compression(settings.compression) {
                         builder = builder.with_compression(compression);
                     }
@@ -135,14 +134,24 @@ fn not_compiled_in(protocol: Protocol) -> InitError {
 
 #[cfg(feature = "otlp-grpc")]
 mod grpc {
+    use tonic::Request;
     use tonic::metadata::MetadataMap;
+    use tonic::service::Interceptor;
     use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
     use super::{Resolved, tls};
     use crate::error::InitError;
 
-    pub(super) fn metadata(settings: &Resolved) -> MetadataMap {
-        MetadataMap::from_headers(settings.headers.iter().cloned().collect())
+    /// Headers in place of those that the exporter reads from the environment itself.
+    pub(super) fn headers(settings: &Resolved) -> impl Interceptor + Clone + Send + Sync + 'static {
+        let headers = settings.headers.clone();
+        move |mut request: Request<()>| {
+            let metadata = std::mem::take(request.metadata_mut());
+            let mut all = metadata.into_headers();
+            all.extend(headers.iter().cloned());
+            *request.metadata_mut() = MetadataMap::from_headers(all);
+            Ok(request)
+        }
     }
 
     /// Everything is looked through first: tonic would pass over a file without certificates.
@@ -165,10 +174,9 @@ mod grpc {
 
 #[cfg(feature = "otlp-http")]
 mod http {
-    use std::collections::HashMap;
     use std::sync::Arc;
 
-    use ::http::{Request, Response};
+    use ::http::{HeaderMap, Request, Response};
     use opentelemetry_http::{Bytes, HttpClient, HttpError};
     use reqwest::blocking::Client;
     use rustls::{ClientConfig, RootCertStore};
@@ -177,29 +185,27 @@ mod http {
     use crate::error::{ErrorKind, InitError};
     use crate::tally::Cause;
 
-    pub(super) fn headers(settings: &Resolved) -> HashMap<String, String> {
-        let text =
-            |value: &::http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-        settings
-            .headers
-            .iter()
-            .map(|(name, value)| (name.to_string(), text(value)))
-            .collect()
-    }
-
     /// A client that tells why it failed: the exporter says `network error` only.
     #[derive(Debug)]
     pub(super) struct Telling {
         client: Client,
+        headers: HeaderMap,
         cause: Cause,
     }
 
     #[async_trait::async_trait]
     impl HttpClient for Telling {
-        async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        async fn send_bytes(
+            &self,
+            mut request: Request<Bytes>,
+        ) -> Result<Response<Bytes>, HttpError> {
+            // In place of those that the exporter reads from the environment itself.
+            request.headers_mut().extend(self.headers.clone());
             let result = self.client.send_bytes(request).await;
             if let Err(error) = &result {
-                self.cause.set(error.as_ref());
+                // Its own text has the URL, which may hold a key.
+                let own = error.source().unwrap_or(error.as_ref());
+                self.cause.set(own);
             }
             result
         }
@@ -222,6 +228,7 @@ mod http {
         match made.join() {
             Ok(Ok(client)) => Ok(Telling {
                 client,
+                headers: settings.headers.iter().cloned().collect(),
                 cause: settings.cause.clone(),
             }),
             Ok(Err(error)) => Err(failed(error.into())),

@@ -112,6 +112,14 @@ fn an_instance_has_an_id_and_a_service_a_name_unless_told_otherwise() {
             .starts_with("unknown_service:")
     );
     assert_eq!(text(&found, "service.instance.id").unwrap().len(), 36);
+    for arguments in [
+        "process.command_args",
+        "process.command_line",
+        "process.command",
+    ] {
+        let arguments = Key::from_static_str(arguments);
+        assert_eq!(found.get(&arguments), None, "they may be credentials");
+    }
     let bare = resource(quiet(&[]).without_detectors());
     assert_eq!(text(&bare, "service.instance.id"), None);
     assert_eq!(text(&bare, "host.name"), None);
@@ -156,6 +164,11 @@ fn what_will_not_do_is_named_with_what_is_wanted() {
         (
             &[("OTEL_BSP_MAX_QUEUE_SIZE", "0")],
             "OTEL_BSP_MAX_QUEUE_SIZE",
+            "at least 1",
+        ),
+        (
+            &[("OTEL_BSP_SCHEDULE_DELAY", "0")],
+            "OTEL_BSP_SCHEDULE_DELAY",
             "at least 1",
         ),
         (

@@ -126,7 +126,10 @@ fn a_flush_exports_what_waits() {
         let sink = Sink::start(protocol, Manners::Takes);
         let guard = patient(sending(&sink, protocol)).build().unwrap();
         record(&guard);
+        let waiting = guard.report().spans;
+        assert_eq!((waiting.waiting, waiting.dropped), (2, 0));
         assert!(guard.flush(LONG));
+        assert_eq!(guard.report().spans.waiting, 0);
         assert_eq!(guard.report().spans.exported, 2);
         assert_eq!(sink.taken().traces.len(), 1);
     }

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use opentelemetry::logs::{Logger as _, LoggerProvider as _};
 use opentelemetry::trace::{Tracer as _, TracerProvider as _};
 use otel_ml_sdk::{Batch, Exported, Guard, Protocol, Report};
 
@@ -152,4 +153,34 @@ fn what_is_recorded_after_the_end_is_not_missed_by_anyone() {
     drop(tracers.tracer("t").start("late"));
     assert!(tracers.shutdown().is_err());
     assert!(loggers.shutdown().is_err());
+}
+
+#[test]
+fn a_destination_that_hangs_costs_the_others_nothing() {
+    let (hanging, healthy) = (
+        Sink::start(Protocol::HttpProtobuf, Manners::Hangs),
+        Sink::start(Protocol::HttpProtobuf, Manners::Takes),
+    );
+    let traces = format!("{}/v1/traces", hanging.endpoint());
+    let logs = format!("{}/v1/logs", healthy.endpoint());
+    let report = within(move || {
+        let builder = otel_ml_sdk::builder()
+            .variables(move |name| match name {
+                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" => Some(traces.clone()),
+                "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT" => Some(logs.clone()),
+                "OTEL_METRICS_EXPORTER" => Some("NONE".to_owned()),
+                "OTEL_EXPORTER_OTLP_PROTOCOL" => Some("HTTP/protobuf".to_owned()),
+                _ => None,
+            })
+            .shutdown_within(Duration::from_secs(1));
+        let guard = patient(builder).build().unwrap();
+        drop(guard.tracer_provider().unwrap().tracer("t").start("work"));
+        let logger = guard.logger_provider().unwrap().logger("t");
+        logger.emit(logger.create_log_record());
+        guard.shutdown()
+    });
+    assert!(!report.in_time);
+    assert_eq!(report.spans.exported, 0);
+    assert_eq!(report.log_records.exported, 1);
+    assert_eq!(healthy.taken().logs.len(), 1);
 }
