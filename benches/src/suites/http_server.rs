@@ -35,8 +35,9 @@ pub(super) const SUITE: Suite = Suite {
         Row::within(OtelMlWrapped, C, 10_600, 10).not_yet(15_400),
         Row::within(OtelMlSpansWrapped, C, 7_700, 10).not_yet(12_250),
         Row::for_information(OtelMlGenai, C),
-        Row::within(OtelMl, D, 9_900, 9).not_yet(14_500),
-        Row::within(OtelMlSpans, D, 7_000, 9).not_yet(11_600),
+        // What another thread frees costs this one more or less, as it happens: a wide ceiling.
+        Row::within(OtelMl, D, 9_900, 9).not_yet(16_000),
+        Row::within(OtelMlSpans, D, 7_000, 9).not_yet(13_000),
     ],
     spans: |requests| requests.into(),
     prepare,
