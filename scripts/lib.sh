@@ -41,6 +41,9 @@ install_packages() {
         install --no-install-recommends "$@" >&2
 }
 
+# free_gib PATH: whole GiB free where it lies.
+free_gib() { df --output=avail --block-size=1G "$1" | tail -n 1 | tr -d ' '; }
+
 wanted_rust() { sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$ROOT/Cargo.toml"; }
 
 # Rust is not taken from Debian: its release is too old.
