@@ -5,14 +5,14 @@ use otel_ml::hooks::Filter;
 
 use crate::request::RequestHead;
 
-/// Leaves out health checks: `/health`, `/healthz`, `/livez`, `/readyz`, `/startupz`,
-/// `/live`, `/ready`, `/ping` and `/metrics`, alone or below a prefix.
+/// Leaves out `GET` and `HEAD` of health checks: `/health`, `/healthz`, `/livez`, `/readyz`,
+/// `/startupz`, `/live`, `/ready`, `/ping` and `/metrics`, alone or below a prefix.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoHealthChecks;
 
 impl Filter<RequestHead<'_>> for NoHealthChecks {
     fn accepts(&self, request: &RequestHead<'_>) -> bool {
-        !matches!(Last::of(request.uri.path()), Last::Segment(name) if is_health_check(name))
+        !matches!(Last::of(request.uri.path()), Last::Segment(name) if is_health_check(request, name))
     }
 }
 
@@ -35,7 +35,7 @@ impl Filter<RequestHead<'_>> for DefaultFilter {
     #[inline]
     fn accepts(&self, request: &RequestHead<'_>) -> bool {
         match Last::of(request.uri.path()) {
-            Last::Segment(name) => !is_health_check(name),
+            Last::Segment(name) => !is_health_check(request, name),
             Last::Ending(ending) => !is_static_file(request, ending),
         }
     }
@@ -66,9 +66,13 @@ impl<'a> Last<'a> {
     }
 }
 
+fn only_reads(request: &RequestHead<'_>) -> bool {
+    matches!(*request.method, Method::GET | Method::HEAD)
+}
+
 #[inline]
-fn is_health_check(name: &[u8]) -> bool {
-    matches!(
+fn is_health_check(request: &RequestHead<'_>, name: &[u8]) -> bool {
+    let is_known = matches!(
         name,
         b"health"
             | b"healthz"
@@ -79,7 +83,8 @@ fn is_health_check(name: &[u8]) -> bool {
             | b"ready"
             | b"ping"
             | b"metrics"
-    )
+    );
+    is_known && only_reads(request)
 }
 
 fn is_static_file(request: &RequestHead<'_>, ending: &[u8]) -> bool {
@@ -87,7 +92,7 @@ fn is_static_file(request: &RequestHead<'_>, ending: &[u8]) -> bool {
         b"js", b"mjs", b"css", b"map", b"ico", b"png", b"jpg", b"jpeg", b"gif", b"svg", b"webp",
         b"avif", b"woff", b"woff2", b"ttf",
     ];
-    known.contains(&ending) && matches!(*request.method, Method::GET | Method::HEAD)
+    known.contains(&ending) && only_reads(request)
 }
 
 #[cfg(test)]
@@ -106,6 +111,8 @@ mod tests {
         assert!(accepts("GET", "/models/v1.5"));
         assert!(accepts("POST", "/upload/cat.png"));
         assert!(accepts("GET", "/healthy-food"));
+        assert!(accepts("POST", "/v1/patients/7/health"));
+        assert!(accepts("POST", "/predict/live"));
     }
 
     #[test]

@@ -122,6 +122,10 @@ impl Shared {
         self.recording && !self.lock().finished
     }
 
+    pub(crate) fn is_finished(&self) -> bool {
+        self.lock().finished
+    }
+
     pub(crate) fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
@@ -214,17 +218,17 @@ impl Facts {
             return;
         }
         if let Some(confidence) = self.number(ml::PREDICTION_CONFIDENCE) {
-            instruments.ml_prediction_confidence.record(
-                confidence,
-                &self.labels(&[ml::MODEL_NAME, ml::MODEL_VERSION]),
-            );
+            instruments
+                .ml_prediction_confidence
+                .record(confidence, &self.labels(instruments.model_keys()));
         }
         if let Some(size) = self.integer(ml::BATCH_SIZE) {
             let labels = self.labels(&[ml::MODEL_NAME, ml::BATCH_TRIGGER]);
             instruments.ml_batch_size.record(size, &labels);
         }
         if self.get(ml::OPERATION_NAME).is_some() && self.get(ml::MODEL_NAME).is_some() {
-            let mut labels = self.labels(&[ml::OPERATION_NAME, ml::MODEL_NAME, ml::MODEL_VERSION]);
+            let mut labels = self.labels(&[ml::OPERATION_NAME]);
+            labels.extend(self.labels(instruments.model_keys()));
             labels.extend(error.cloned());
             instruments
                 .ml_inference_duration

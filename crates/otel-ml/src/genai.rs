@@ -26,7 +26,8 @@
 //! | attributes | `gen_ai.operation.name`, `gen_ai.provider.name`, `gen_ai.request.*` at the start; what [`MlSpan`](crate::MlSpan) is told later |
 //! | metrics | `gen_ai.client.operation.duration`, `gen_ai.client.token.usage` from the token counts written; for a stream `…time_to_first_chunk` and `…time_per_output_chunk` |
 //!
-//! A stream that ends early, or without an output token count, is marked `ml.usage.partial`.
+//! A stream that ends early is marked `ml.usage.partial`, and so is one of a chat or a text completion
+//! without an output token count.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -112,6 +113,8 @@ fn named(
         GenAiRecord {
             labels,
             items: Items::default(),
+            generates: [gen_ai::operation::CHAT, gen_ai::operation::TEXT_COMPLETION]
+                .contains(&operation),
         },
     )
 }
@@ -161,9 +164,11 @@ impl GenAi {
         self
     }
 
-    /// How many answers are asked for.
+    /// How many answers are asked for; one, which is usual, is not recorded.
     pub fn choice_count(mut self, count: u64) -> Self {
-        self.set(gen_ai::REQUEST_CHOICE_COUNT, whole(count));
+        if count != 1 {
+            self.set(gen_ai::REQUEST_CHOICE_COUNT, whole(count));
+        }
         self
     }
 
@@ -176,7 +181,7 @@ impl GenAi {
         self
     }
 
-    /// The answer is asked for as a stream.
+    /// The answer is asked for as a stream: said by [`stream`](Self::stream), too.
     pub fn streaming(mut self) -> Self {
         self.set(gen_ai::REQUEST_STREAM, true);
         self
@@ -200,6 +205,8 @@ impl GenAi {
 pub struct GenAiRecord {
     labels: Vec<KeyValue>,
     items: Items,
+    /// Whether it answers with tokens: other operations have no output to count.
+    generates: bool,
 }
 
 impl TaskRecord for GenAiRecord {
@@ -209,6 +216,10 @@ impl TaskRecord for GenAiRecord {
 
     fn labels(&self, to: &mut Attributes) {
         to.extend(self.labels.iter().cloned());
+    }
+
+    fn stream_key(&self) -> Option<&'static str> {
+        self.generates.then_some(gen_ai::REQUEST_STREAM)
     }
 
     fn yielded(&mut self, gap: Option<Duration>, instruments: Option<&Instruments>) {
@@ -226,23 +237,24 @@ impl Record for GenAiRecord {
         let output_tokens = end
             .facts()
             .and_then(|facts| facts.integer(gen_ai::USAGE_OUTPUT_TOKENS));
-        if self.items.is_stream && (output_tokens.is_none() || *end.outcome != Outcome::Ok) {
+        let lacks_tokens = self.generates && output_tokens.is_none();
+        if self.items.is_stream && (lacks_tokens || *end.outcome != Outcome::Ok) {
             end.mark_partial();
         }
         let Some(instruments) = end.instruments else {
             return;
         };
         let mut labels = std::mem::take(&mut self.labels);
-        if let Some(first) = self.items.first {
-            instruments
-                .gen_ai_client_time_to_first_chunk
-                .record(first.as_secs_f64(), &labels);
-        }
         labels.extend(
             end.facts()
                 .into_iter()
                 .flat_map(|facts| facts.labels(&[gen_ai::RESPONSE_MODEL])),
         );
+        if let Some(first) = self.items.first {
+            instruments
+                .gen_ai_client_time_to_first_chunk
+                .record(first.as_secs_f64(), &labels);
+        }
         let input_tokens = end
             .facts()
             .and_then(|facts| facts.integer(gen_ai::USAGE_INPUT_TOKENS));

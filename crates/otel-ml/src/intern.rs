@@ -159,7 +159,8 @@ struct Named {
 
 /// The span name `{operation} {target}` of a low-cardinality target, made once.
 ///
-/// `None` when the table of 1024 names is full: the caller then formats its own.
+/// `None` when the table of 1024 names is full, or the target longer than 256 bytes: the caller
+/// then formats its own.
 ///
 /// # Cardinality
 /// Names are kept for the life of the process. Pass route templates, topic names and the
@@ -167,6 +168,9 @@ struct Named {
 #[must_use]
 pub fn span_name(operation: &'static str, target: &str) -> Option<SpanAndTarget> {
     static NAMES: Table<Named, 1024> = Table::new();
+    if target.len() > Interner::LONGEST {
+        return None;
+    }
     // Operations are constants: most often it is the very same one.
     let is_operation = |known: &'static str| std::ptr::eq(known, operation) || known == operation;
     let is = |known: &Named| is_operation(known.operation) && known.both.target == target;
@@ -242,6 +246,7 @@ mod tests {
         assert_eq!(named.target, "/models/{model}");
         let again = span_name("GET", "/models/{model}").unwrap();
         assert_eq!(again.name.as_ptr(), named.name.as_ptr());
+        assert_eq!(span_name("GET", &"x".repeat(257)), None);
         assert_eq!(
             span_name("POST", "").unwrap(),
             SpanAndTarget {

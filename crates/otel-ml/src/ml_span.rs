@@ -281,7 +281,7 @@ impl MlSpan {
     /// A look-up in a cache: `ml.cache.name` and `ml.cache.hit` on the span (the last
     /// look-up's), and one more in the counter `ml.cache.lookups`.
     pub fn cache_lookup(&self, cache: &'static str, hit: bool) -> &Self {
-        if let Some(shared) = self.shared()
+        if let Some(shared) = self.shared().filter(|shared| !shared.is_finished())
             && let Some(instruments) = shared.telemetry.instruments()
         {
             let labels = [

@@ -36,16 +36,13 @@ impl ErrorType {
     }
 
     /// The last path segment of the name of `E`, without generics:
-    /// `my_crate::QueueFull<T>` is `QueueFull`. A boxed or borrowed `dyn` error is `_OTHER`.
+    /// `my_crate::QueueFull<T>` is `QueueFull`, boxed, shared or borrowed. A `dyn` error is `_OTHER`.
     #[must_use]
     pub fn of<E: ?Sized>() -> Self {
-        let name = type_name::<E>()
-            .trim_start_matches('&')
-            .trim_start_matches("mut ");
-        let path = name.split('<').next().unwrap_or(name);
+        let name = pointee(type_name::<E>());
+        let path = name.split(['<', '>']).next().unwrap_or(name);
         let last = path.rsplit("::").next().unwrap_or(path);
-        let opaque =
-            name.contains("dyn ") || last.is_empty() || !last.starts_with(char::is_alphabetic);
+        let opaque = name.starts_with("dyn ") || !last.starts_with(char::is_alphabetic);
         if opaque { Self::OTHER } else { Self::new(last) }
     }
 
@@ -82,6 +79,20 @@ impl ErrorType {
     pub(crate) fn into_value(self) -> opentelemetry::Value {
         self.0.into()
     }
+}
+
+/// The name of the type that `name`, a reference or a smart pointer, points to.
+fn pointee(name: &'static str) -> &'static str {
+    let inner = [
+        "&mut ",
+        "&",
+        "alloc::boxed::Box<",
+        "alloc::sync::Arc<",
+        "alloc::rc::Rc<",
+    ]
+    .iter()
+    .find_map(|pointer| name.strip_prefix(pointer));
+    inner.map_or(name, pointee)
 }
 
 impl From<&'static str> for ErrorType {
@@ -206,6 +217,14 @@ mod tests {
             ErrorType::OTHER
         );
         assert_eq!(ErrorType::of::<dyn std::error::Error>(), ErrorType::OTHER);
+        assert_eq!(
+            ErrorType::of::<Box<std::sync::Arc<std::fmt::Error>>>().as_str(),
+            "Error"
+        );
+        assert_eq!(
+            ErrorType::of::<QueueFull<Box<dyn std::error::Error>>>().as_str(),
+            "QueueFull"
+        );
         assert_eq!(ErrorType::of::<()>(), ErrorType::OTHER);
         assert_eq!(ErrorType::of::<(u8, u8)>(), ErrorType::OTHER);
         assert_eq!(ErrorType::of::<[u8; 4]>(), ErrorType::OTHER);

@@ -79,7 +79,7 @@ impl Record for StageRecord {
             labels.extend(
                 end.facts()
                     .into_iter()
-                    .flat_map(|facts| facts.labels(&[ml::MODEL_NAME, ml::MODEL_VERSION])),
+                    .flat_map(|facts| facts.labels(instruments.model_keys())),
             );
             labels.extend(end.error_label());
             instruments

@@ -38,6 +38,11 @@ pub trait TaskRecord: Record {
     /// The attributes that label its metrics, too.
     fn labels(&self, _to: &mut Attributes) {}
 
+    /// The attribute that says that the answer is asked for as a stream, if there is one.
+    fn stream_key(&self) -> Option<&'static str> {
+        None
+    }
+
     /// The stream has yielded an item, `gap` after the one before it.
     fn yielded(&mut self, _gap: Option<Duration>, _instruments: Option<&Instruments>) {}
 }
@@ -172,12 +177,19 @@ impl<R: TaskRecord> Task<R> {
         self,
         stream: S,
     ) -> InstrumentedStream<S, R, Fallible> {
-        InstrumentedStream::new(stream, self.start().operation, Fallible)
+        InstrumentedStream::new(stream, self.start_stream().operation, Fallible)
     }
 
     /// Starts now and ends with `stream`, whose items are no errors.
     pub fn stream_infallible<S: Stream>(self, stream: S) -> InstrumentedStream<S, R, Infallible> {
-        InstrumentedStream::new(stream, self.start().operation, Infallible)
+        InstrumentedStream::new(stream, self.start_stream().operation, Infallible)
+    }
+
+    fn start_stream(mut self) -> Running<R> {
+        if let Some(key) = self.record.stream_key() {
+            self.set(key, true);
+        }
+        self.start()
     }
 }
 

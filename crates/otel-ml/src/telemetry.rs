@@ -60,6 +60,7 @@ struct State {
     interner: Interner,
     /// Whether prompts and answers are recorded; `None` for what the environment says.
     content: Option<bool>,
+    labels_model_version: bool,
 }
 
 enum Source<T> {
@@ -84,6 +85,7 @@ impl State {
             propagation,
             interner: Interner::new(),
             content: None,
+            labels_model_version: false,
         }
     }
 
@@ -101,7 +103,9 @@ impl State {
     fn look_for_meter(&self) -> Option<&Instruments> {
         let meter = match &self.meters {
             Source::Given(meter) => {
-                return Some(self.instruments.get_or_init(|| Instruments::new(meter)));
+                return Some(self.instruments.get_or_init(|| {
+                    Instruments::new(meter).label_model_version(self.labels_model_version)
+                }));
             }
             Source::Off => return None,
             Source::Global if !self.instruments_pace.is_due() => return None,
@@ -113,6 +117,7 @@ impl State {
             return Some(instruments);
         }
         let instruments = Instruments::if_observed(&meter)?;
+        let instruments = instruments.label_model_version(self.labels_model_version);
         Some(self.instruments.get_or_init(|| instruments))
     }
 }
@@ -140,6 +145,7 @@ impl Telemetry {
             meters: Source::Global,
             propagator: None,
             content: None,
+            labels_model_version: false,
         }
     }
 
@@ -281,6 +287,7 @@ pub struct TelemetryBuilder {
     meters: Source<Meter>,
     propagator: Option<Box<dyn TextMapPropagator + Send + Sync>>,
     content: Option<bool>,
+    labels_model_version: bool,
 }
 
 impl TelemetryBuilder {
@@ -340,6 +347,18 @@ impl TelemetryBuilder {
         }
     }
 
+    /// Labels metrics with `ml.model.version` beside `ml.model.name`, to compare the versions
+    /// of a rollout.
+    ///
+    /// # Cardinality
+    /// Every version is a new time series of each metric; the span has it in any case.
+    pub fn label_model_version(self) -> Self {
+        Self {
+            labels_model_version: true,
+            ..self
+        }
+    }
+
     /// The handle.
     #[must_use]
     pub fn build(self) -> Telemetry {
@@ -349,6 +368,7 @@ impl TelemetryBuilder {
         let state = State::new(self.tracers, self.meters, propagation);
         Telemetry(Handle::Own(Arc::new(State {
             content: self.content,
+            labels_model_version: self.labels_model_version,
             ..state
         })))
     }

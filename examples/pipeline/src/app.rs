@@ -95,15 +95,17 @@ pub fn run(args: &Args) -> Result<Ending, Failure> {
     let corpus = args.corpus();
     let corpus = Arc::new(corpus.map_err(|error| Failure::option("--corpus", error))?);
     let load = load_of(args, &corpus)?;
-    if args.json.is_some() && args.json == args.metrics {
-        return Err(Failure::option("--metrics", "the same file as --json"));
-    }
     let outputs = Outputs::open(
         args.json.as_deref(),
         args.metrics.as_deref(),
         args.collector(),
     );
     let outputs = outputs.map_err(|error| Failure::Option(error.to_string()))?;
+    if let (Some(json), Some(metrics)) = (&args.json, &args.metrics)
+        && same_file::is_same_file(json, metrics)?
+    {
+        return Err(Failure::option("--metrics", "the same file as --json"));
+    }
     let logs = logs::install(&outputs, args.log);
     logs.map_err(|error| Failure::option("--log", error))?;
     let runtime = tokio::runtime::Runtime::new()?;

@@ -184,27 +184,36 @@ fn parenting<M: Message, H>(
                 link,
             };
         }
-        ParentPolicy::Auto if message.attempt() > 1 => match options.on_redelivery {
-            ParentPolicy::Link => {
-                return Inbound {
-                    parent: only_baggage(&sender),
-                    link,
-                };
+        ParentPolicy::Auto if link.is_valid() && message.attempt() > 1 => {
+            match options.on_redelivery {
+                ParentPolicy::Link => {
+                    return Inbound {
+                        parent: only_baggage(&sender),
+                        link,
+                    };
+                }
+                other => other,
             }
-            other => other,
-        },
+        }
         policy => policy,
     };
     let is_active = ambient.span().span_context().is_valid();
     let below_ambient = || {
         if sender.baggage().is_empty() {
-            ambient.clone()
-        } else {
-            ambient.with_baggage(copy_baggage(sender.baggage()))
+            return ambient.clone();
         }
+        let mut both = copy_baggage(ambient.baggage());
+        for (key, (value, metadata)) in sender.baggage() {
+            both.insert_with_metadata(key.clone(), value.clone(), metadata.as_str());
+        }
+        ambient.with_baggage(both)
     };
     match policy {
         ParentPolicy::Auto | ParentPolicy::Link if is_active => Inbound {
+            parent: below_ambient(),
+            link,
+        },
+        ParentPolicy::Child if is_active && !link.is_valid() => Inbound {
             parent: below_ambient(),
             link,
         },

@@ -48,7 +48,7 @@ pub(super) struct Links {
 }
 
 /// A link to each message's sender, with the attributes that tell the message apart. A
-/// message without a sender takes no link.
+/// message without a sender takes no link; where there is no span there is nothing to link.
 pub(super) fn links<M: Message, H>(
     messages: &[M],
     common: &Common<'_>,
@@ -58,6 +58,9 @@ pub(super) fn links<M: Message, H>(
         list: Vec::new(),
         dropped: 0,
     };
+    if !options.telemetry.is_tracing() {
+        return links;
+    }
     for message in messages {
         let sender = message
             .sender(&options.telemetry)

@@ -85,7 +85,7 @@ fn a_wrong_option_is_named_and_nothing_is_done() {
             "--metrics: no/where cannot be written",
         ),
         (
-            &["--corpus", ".", "--json", "x", "--metrics", "x"],
+            &["--corpus", ".", "--json", "x", "--metrics", "./x"],
             "--metrics: the same file",
         ),
         (&["--corpus", ".", "--serve", &port], "--serve: port"),

@@ -48,6 +48,18 @@ fn a_redelivered_message_starts_a_trace_and_links_to_its_sender() {
 }
 
 #[test]
+fn e07_a_redelivered_message_without_a_sender_stays_in_the_trace_around_it() {
+    let test = TestTelemetry::new();
+    let letter = Letter {
+        attempt: 3,
+        headers: Records::default(),
+        ..Letter::traced()
+    };
+    let processed = processed(&test, &letter, &options(&test), true);
+    assert_eq!(processed.facts(), (Ambient, vec![], None));
+}
+
+#[test]
 fn a_policy_that_was_chosen_holds_for_every_attempt_and_age() {
     let test = TestTelemetry::new();
     let options = Options {

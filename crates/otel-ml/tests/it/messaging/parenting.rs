@@ -1,10 +1,10 @@
 //! E07: which span the processing of a message is below, and which it links to.
 
-use opentelemetry::Context;
 use opentelemetry::baggage::BaggageExt;
 use opentelemetry::trace::TraceContextExt;
+use opentelemetry::{Context, KeyValue};
 use otel_ml::messaging::process;
-use otel_ml::{Options, ParentPolicy};
+use otel_ml::{Options, Outcome, ParentPolicy, stage};
 use otel_ml_semconv::ml::propagation_anomaly;
 use otel_ml_testing::{SpanExt, SpansExt, TestTelemetry};
 
@@ -73,6 +73,7 @@ fn e07_a_message_without_a_sender() {
         (ParentPolicy::Auto, false, Nobody),
         (ParentPolicy::Auto, true, Ambient),
         (ParentPolicy::Child, false, Nobody),
+        (ParentPolicy::Child, true, Ambient),
         (ParentPolicy::Link, false, Nobody),
         (ParentPolicy::Link, true, Ambient),
         (ParentPolicy::Ignore, true, Ambient),
@@ -94,6 +95,24 @@ fn e07_a_message_without_a_sender() {
             "{parent:?}, {in_span}"
         );
     }
+}
+
+#[test]
+fn e07_the_baggage_of_a_message_joins_that_of_the_span_around() {
+    let test = TestTelemetry::new();
+    let options = options(&test);
+    let around = stage("ambient").telemetry(&options.telemetry).start();
+    let own = [KeyValue::new("tier", "free"), KeyValue::new("region", "eu")];
+    let _attached = around.context().with_baggage(own).attach();
+    let mut operation = process(&Letter::traced(), &options);
+    operation.scope(|| {
+        Context::map_current(|cx| {
+            let baggage = cx.baggage();
+            assert_eq!(baggage.get("region").map(|v| v.as_str()), Some("eu"));
+            assert_eq!(baggage.get("tier").map(|v| v.as_str()), Some("pro"));
+        });
+    });
+    operation.finish(Outcome::Ok);
 }
 
 #[test]

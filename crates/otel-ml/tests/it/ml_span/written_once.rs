@@ -1,7 +1,8 @@
 //! The SDK keeps every copy of an attribute; a fact is on its span once.
 
+use opentelemetry::KeyValue;
 use opentelemetry_sdk::trace::SpanData;
-use otel_ml::{ErrorType, MlSpan, Outcome, stage};
+use otel_ml::{ErrorType, MlSpan, Outcome, Telemetry, stage};
 use otel_ml_semconv::{error, gen_ai, ml};
 use otel_ml_testing::{SpanExt, SpansExt, TestTelemetry};
 
@@ -113,7 +114,7 @@ fn facts_that_are_measured_are_measured_once_with_their_labels() {
         .batch_size(8)
         .batch_trigger(ml::batch_trigger::SIZE);
     running.finish(Outcome::Failed(ErrorType::TIMEOUT));
-    let model = labels![ml::MODEL_NAME => "fraud", ml::MODEL_VERSION => "3"];
+    let model = labels![ml::MODEL_NAME => "fraud"];
     assert_eq!(
         series(&test, &ml::metric::PREDICTION_CONFIDENCE, &model).sum(),
         0.25
@@ -121,13 +122,57 @@ fn facts_that_are_measured_are_measured_once_with_their_labels() {
     let batch = labels![ml::MODEL_NAME => "fraud", ml::BATCH_TRIGGER => "size"];
     assert_eq!(series(&test, &ml::metric::BATCH_SIZE, &batch).sum(), 8.0);
     let inference = labels![
-        ml::OPERATION_NAME => "predict", ml::MODEL_NAME => "fraud", ml::MODEL_VERSION => "3",
+        ml::OPERATION_NAME => "predict", ml::MODEL_NAME => "fraud",
         error::TYPE => "timeout",
     ];
     assert_eq!(
         series(&test, &ml::metric::INFERENCE_DURATION, &inference).count(),
         1
     );
+}
+
+#[test]
+fn the_version_of_a_model_is_a_label_on_request() {
+    let test = TestTelemetry::new();
+    let telemetry = Telemetry::builder()
+        .tracer_provider(test.tracer_provider())
+        .meter_provider(test.meter_provider())
+        .label_model_version()
+        .build();
+    let running = stage("s").telemetry(&telemetry).start();
+    let facts = running.span();
+    facts.operation("predict").model("fraud").model_version("3");
+    facts.confidence(0.25);
+    running.finish(Outcome::Ok);
+    let version = || KeyValue::new(ml::MODEL_VERSION, "3");
+    let model = || KeyValue::new(ml::MODEL_NAME, "fraud");
+    for (metric, own) in [
+        (&ml::metric::PREDICTION_CONFIDENCE, None),
+        (
+            &ml::metric::INFERENCE_DURATION,
+            Some((ml::OPERATION_NAME, "predict")),
+        ),
+        (
+            &ml::metric::STAGE_DURATION,
+            Some((ml::PIPELINE_STAGE_NAME, "s")),
+        ),
+    ] {
+        let mut labels = vec![model(), version()];
+        labels.extend(own.map(|(key, value)| KeyValue::new(key, value)));
+        assert_eq!(series(&test, metric, &labels).count(), 1, "{}", metric.name);
+    }
+}
+
+#[test]
+fn a_cache_looked_up_after_the_end_is_not_counted() {
+    let test = TestTelemetry::new();
+    let running = stage("s").telemetry(&test.telemetry()).start();
+    let facts = running.span();
+    facts.cache_lookup("features", true);
+    running.finish(Outcome::Ok);
+    facts.cache_lookup("features", true);
+    let labels = labels![ml::CACHE_NAME => "features", ml::CACHE_HIT => true];
+    assert_eq!(counter(&test, &ml::metric::CACHE_LOOKUPS, &labels), 1);
 }
 
 #[test]

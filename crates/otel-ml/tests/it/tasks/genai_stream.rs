@@ -25,9 +25,7 @@ fn read(test: &TestTelemetry, chunks: MockStream<Chunk>) {
             MlSpan::current().output_tokens(*tokens);
         }
     });
-    let task = genai::chat("openai", "m")
-        .telemetry(&test.telemetry())
-        .streaming();
+    let task = genai::chat("openai", "m").telemetry(&test.telemetry());
     drain(task.stream(inner));
 }
 
@@ -95,6 +93,19 @@ fn e22_usage_is_partial_unless_the_stream_told_it_to_its_end() {
             .filter(|a| a.key.as_str() == ml::USAGE_PARTIAL);
         assert_eq!(marks.count(), usize::from(expected.is_some()), "{case}");
     }
+}
+
+#[test]
+fn a_stream_is_said_to_be_one_and_is_partial_only_where_there_are_tokens_to_count() {
+    let test = TestTelemetry::new();
+    read(&test, MockStream::new().item(chunk(Some(1))));
+    assert!(only(&test).bool(gen_ai::REQUEST_STREAM));
+    let test = TestTelemetry::new();
+    let task = genai::retrieval("docs").telemetry(&test.telemetry());
+    drain(task.stream(MockStream::<Chunk>::new().item(chunk(None))));
+    let span = only(&test);
+    assert_eq!(is_partial(&span), None);
+    assert!(!span.has(gen_ai::REQUEST_STREAM));
 }
 
 #[test]

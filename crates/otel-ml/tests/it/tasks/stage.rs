@@ -44,7 +44,7 @@ fn the_telemetry_given_to_a_stage_counts_from_its_start() {
 }
 
 #[test]
-fn model_version_and_error_are_labels_where_known() {
+fn model_and_error_are_labels_where_known() {
     let test = TestTelemetry::new();
     let result = stage("rerank").telemetry(&test.telemetry()).in_scope(|| {
         MlSpan::current()
@@ -65,7 +65,7 @@ fn model_version_and_error_are_labels_where_known() {
     });
     let labels = labels![
         ml::PIPELINE_STAGE_NAME => "rerank", ml::MODEL_NAME => "cross-encoder",
-        ml::MODEL_VERSION => "3", error::TYPE => "QueueFull",
+        error::TYPE => "QueueFull",
     ];
     assert_eq!(
         series(&test, &ml::metric::STAGE_DURATION, &labels).count(),
