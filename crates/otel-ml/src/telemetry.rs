@@ -143,7 +143,7 @@ impl Telemetry {
         TelemetryBuilder {
             tracers: Source::Global,
             meters: Source::Global,
-            propagator: None,
+            propagation: Propagation::auto(),
             content: None,
             labels_model_version: false,
         }
@@ -285,7 +285,7 @@ impl fmt::Debug for Telemetry {
 pub struct TelemetryBuilder {
     tracers: Source<BoxedTracer>,
     meters: Source<Meter>,
-    propagator: Option<Box<dyn TextMapPropagator + Send + Sync>>,
+    propagation: Propagation,
     content: Option<bool>,
     labels_model_version: bool,
 }
@@ -317,7 +317,7 @@ impl TelemetryBuilder {
     /// Uses `propagator` in place of the automatic choice.
     pub fn propagator(self, propagator: impl TextMapPropagator + Send + Sync + 'static) -> Self {
         Self {
-            propagator: Some(Box::new(propagator)),
+            propagation: Propagation::given(propagator),
             ..self
         }
     }
@@ -362,10 +362,7 @@ impl TelemetryBuilder {
     /// The handle.
     #[must_use]
     pub fn build(self) -> Telemetry {
-        let propagation = self
-            .propagator
-            .map_or_else(Propagation::auto, Propagation::Given);
-        let state = State::new(self.tracers, self.meters, propagation);
+        let state = State::new(self.tracers, self.meters, self.propagation);
         Telemetry(Handle::Own(Arc::new(State {
             content: self.content,
             labels_model_version: self.labels_model_version,
@@ -377,7 +374,7 @@ impl TelemetryBuilder {
 impl fmt::Debug for TelemetryBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TelemetryBuilder")
-            .field("propagator", &self.propagator)
+            .field("propagation", &self.propagation)
             .finish_non_exhaustive()
     }
 }

@@ -14,12 +14,14 @@ use std::sync::Barrier;
 use b3::B3;
 use futures_util::FutureExt;
 use http::HeaderMap;
+use opentelemetry::baggage::BaggageExt;
 use opentelemetry::propagation::{TextMapCompositePropagator, TextMapPropagator};
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
-use opentelemetry::{Context, global};
+use opentelemetry::{Context, KeyValue, global};
 use opentelemetry_sdk::propagation::{BaggagePropagator, TraceContextPropagator};
 use otel_ml::carrier::{HeaderExtractor, HeaderInjector};
 use otel_ml::messaging::{Destination, Message};
+use otel_ml::propagation::W3cPropagator;
 use otel_ml::{Finding, OtelMlConsumerLayer, Telemetry, genai, selfcheck, stage};
 use otel_ml_semconv::{gen_ai, http as keys, ml};
 use otel_ml_testing::{SpanExt, SpansExt, TestTelemetry};
@@ -266,6 +268,49 @@ alone! {
     }
 }
 
+fn baggage_sent(telemetry: &Telemetry) -> bool {
+    let cx = Context::new()
+        .with_remote_span_context(remote())
+        .with_baggage([KeyValue::new("tier", "pro")]);
+    let mut headers = HeaderMap::new();
+    telemetry.inject(&cx, &mut HeaderInjector(&mut headers));
+    headers.contains_key("baggage")
+}
+
+alone! {
+    /// Who sets Trace Context alone does not want baggage to leave the process.
+    fn the_automatic_choice_carries_no_more_than_the_global_propagator() {
+        let telemetry = Telemetry::global();
+        assert!(baggage_sent(&telemetry));
+        let trace_context: [fn(); 3] = [
+            || global::set_text_map_propagator(TraceContextPropagator::new()),
+            || global::set_text_map_propagator(W3cPropagator::trace_context_only()),
+            || global::set_text_map_propagator(composite(vec![Box::new(TraceContextPropagator::new())])),
+        ];
+        for set in trace_context {
+            set();
+            assert!(!baggage_sent(&telemetry), "{telemetry:?}");
+            assert_eq!(sent(&telemetry), [w3c()]);
+            let mut headers = HeaderMap::new();
+            headers.insert("baggage", "tier=pro".parse().unwrap());
+            let received = telemetry.extract(&HeaderExtractor::new(&headers));
+            assert!(received.baggage().is_empty());
+
+            global::set_text_map_propagator(W3cPropagator::new());
+            assert!(baggage_sent(&telemetry), "{telemetry:?}");
+        }
+        for set in [
+            || global::set_text_map_propagator(BaggagePropagator::new()),
+            || global::set_text_map_propagator(W3cPropagator::baggage_only()),
+        ] {
+            set();
+            assert!(baggage_sent(&telemetry), "{telemetry:?}");
+            assert_eq!(sent(&telemetry), []);
+            assert!(!received(&telemetry, "traceparent", &w3c().1).is_valid());
+        }
+    }
+}
+
 alone! {
     /// Nothing more can be asked of a program that must not tell others of its traces.
     fn a_global_propagator_of_nothing_sends_nothing() {
@@ -279,7 +324,7 @@ alone! {
         let given = Telemetry::builder()
             .without_traces()
             .without_metrics()
-            .propagator(otel_ml::propagation::W3cPropagator::new())
+            .propagator(W3cPropagator::new())
             .build();
         global::set_text_map_propagator(B3::new());
         assert_eq!(sent(&given), [w3c()]);

@@ -6,6 +6,7 @@ mod traceparent;
 pub(crate) mod tracestate;
 mod w3c;
 
+use std::any::Any;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,6 +15,7 @@ use opentelemetry::{Context, global};
 use otel_ml_semconv::ml;
 
 pub use traceparent::{TRACEPARENT_LEN, TraceParent};
+use w3c::Carries;
 pub use w3c::W3cPropagator;
 
 use crate::carrier::{ExtractCarrier, InjectCarrier};
@@ -48,6 +50,8 @@ impl Anomaly {
 pub(crate) enum Propagation {
     /// Ours, unless the global one is something other than W3C.
     Auto(GlobalChoice),
+    /// Ours, by choice.
+    Ours(Carries),
     /// The one given.
     Given(Box<dyn TextMapPropagator + Send + Sync>),
 }
@@ -59,11 +63,20 @@ impl Propagation {
         })
     }
 
+    /// What was given. Ours is known again: it reads and writes carriers without a detour,
+    /// takes stale fields away and counts what is wrong.
+    pub(crate) fn given(propagator: impl TextMapPropagator + Send + Sync + 'static) -> Self {
+        match (&propagator as &dyn Any).downcast_ref::<W3cPropagator>() {
+            Some(ours) => Self::Ours(ours.carries),
+            None => Self::Given(Box::new(propagator)),
+        }
+    }
+
     /// Whether context is passed on even where no tracer is installed.
     pub(crate) fn is_set(&self) -> bool {
         match self {
             Self::Auto(choice) => choice.current() != Global::Unset,
-            Self::Given(_) => true,
+            Self::Ours(_) | Self::Given(_) => true,
         }
     }
 
@@ -73,6 +86,7 @@ impl Propagation {
                 propagator.extract_with_context(&Context::new(), carrier),
                 None,
             ),
+            Self::Ours(carries) => w3c::extract(Context::new(), carrier, *carries),
             Self::Auto(choice) => extract_by(choice.current(), carrier),
         }
     }
@@ -83,7 +97,7 @@ impl Propagation {
         carrier: impl FnOnce() -> C,
     ) -> Option<(Context, Option<Anomaly>)> {
         match self {
-            Self::Given(_) => Some(self.extract(&carrier())),
+            Self::Ours(_) | Self::Given(_) => Some(self.extract(&carrier())),
             Self::Auto(choice) => match choice.current() {
                 Global::Unset => None,
                 set => Some(extract_by(set, &carrier())),
@@ -93,10 +107,14 @@ impl Propagation {
 
     pub(crate) fn inject<C: InjectCarrier>(&self, cx: &Context, carrier: &mut C) {
         match self {
-            Self::Auto(choice) if choice.current() == Global::Foreign => {
-                global::get_text_map_propagator(|p| p.inject_context(cx, carrier));
-            }
-            Self::Auto(_) => w3c::inject(cx, carrier),
+            Self::Auto(choice) => match choice.current() {
+                Global::Unset => w3c::inject(cx, carrier, Carries::Both),
+                Global::W3c(carries) => w3c::inject(cx, carrier, carries),
+                Global::Foreign => {
+                    global::get_text_map_propagator(|p| p.inject_context(cx, carrier));
+                }
+            },
+            Self::Ours(carries) => w3c::inject(cx, carrier, *carries),
             Self::Given(propagator) => propagator.inject_context(cx, carrier),
         }
     }
@@ -105,7 +123,8 @@ impl Propagation {
 fn extract_by<C: ExtractCarrier>(global: Global, carrier: &C) -> (Context, Option<Anomaly>) {
     let fresh = Context::new();
     match global {
-        Global::Unset | Global::W3c => w3c::extract(fresh, carrier),
+        Global::Unset => w3c::extract(fresh, carrier, Carries::Both),
+        Global::W3c(carries) => w3c::extract(fresh, carrier, carries),
         Global::Foreign => (
             global::get_text_map_propagator(|p| p.extract_with_context(&fresh, carrier)),
             None,
@@ -117,6 +136,7 @@ impl fmt::Debug for Propagation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Auto(choice) => write!(f, "Auto({:?})", choice.current()),
+            Self::Ours(carries) => write!(f, "Ours({carries:?})"),
             Self::Given(propagator) => write!(f, "Given({propagator:?})"),
         }
     }
@@ -124,9 +144,23 @@ impl fmt::Debug for Propagation {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Global {
-    Unset = 1,
-    W3c = 2,
-    Foreign = 3,
+    Unset,
+    /// W3C's, and of its two parts the ones it carries: who sets Trace Context alone does not
+    /// want baggage sent to others.
+    W3c(Carries),
+    Foreign,
+}
+
+impl Global {
+    const fn code(self) -> u64 {
+        match self {
+            Self::Unset => 1,
+            Self::W3c(Carries::Both) => 2,
+            Self::W3c(Carries::TraceContext) => 3,
+            Self::W3c(Carries::Baggage) => 4,
+            Self::Foreign => 5,
+        }
+    }
 }
 
 /// What the global propagator is, looked at again when it has changed.
@@ -137,18 +171,20 @@ pub(crate) enum Global {
 /// then read from the `Debug` form, a supertrait. A form not known counts as foreign, so this
 /// fails safe.
 pub(crate) struct GlobalChoice {
-    /// The identity, the kind in its lower two bits; zero at first.
+    /// The identity, the kind's code in its lower three bits; zero at first.
     seen: AtomicU64,
 }
 
 impl GlobalChoice {
     pub(crate) fn current(&self) -> Global {
-        let identity = global::get_text_map_propagator(identity) & !3;
+        let identity = global::get_text_map_propagator(identity) & !7;
         let seen = self.seen.load(Ordering::Relaxed);
-        match (seen & !3 == identity, seen & 3) {
+        match (seen & !7 == identity, seen & 7) {
             (true, 1) => Global::Unset,
-            (true, 2) => Global::W3c,
-            (true, 3) => Global::Foreign,
+            (true, 2) => Global::W3c(Carries::Both),
+            (true, 3) => Global::W3c(Carries::TraceContext),
+            (true, 4) => Global::W3c(Carries::Baggage),
+            (true, 5) => Global::Foreign,
             _ => self.look(identity),
         }
     }
@@ -156,7 +192,7 @@ impl GlobalChoice {
     #[cold]
     fn look(&self, identity: u64) -> Global {
         let kind = global::get_text_map_propagator(|p| classify(&format!("{p:?}")));
-        self.seen.store(identity | kind as u64, Ordering::Relaxed);
+        self.seen.store(identity | kind.code(), Ordering::Relaxed);
         kind
     }
 }
@@ -165,7 +201,7 @@ fn identity(propagator: &dyn TextMapPropagator) -> u64 {
     let own = std::ptr::from_ref(propagator).addr() as u64;
     let field = propagator.fields().next();
     let field = field.map_or(0, |field| field.as_ptr().addr() as u64);
-    // Spread over all bits: the lower two are taken off.
+    // Spread over all bits: the lower three are taken off.
     (own.rotate_left(32) ^ field).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
@@ -177,30 +213,30 @@ fn classify(debug: &str) -> Global {
         Some(list) => list.split_once(']').map_or("", |(members, _)| members),
         None => debug,
     };
-    let names = || {
-        members
-            .split('}')
-            .map(|m| m.trim_start_matches([',', ' ']))
-            .filter(|m| !m.is_empty())
-    };
-    let name = |member: &str| {
-        member
-            .split([' ', '{', '('])
-            .next()
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let is_ours = |member: &str| {
-        matches!(
-            &*name(member),
-            "TraceContextPropagator" | "BaggagePropagator" | "W3cPropagator"
-        )
-    };
-    let traces = names().any(|m| matches!(&*name(m), "TraceContextPropagator" | "W3cPropagator"));
-    if traces && names().all(is_ours) {
-        Global::W3c
-    } else {
-        Global::Foreign
+    let members = members
+        .split('}')
+        .map(|member| member.trim_start_matches([',', ' ']))
+        .filter(|member| !member.is_empty());
+    let mut all: Option<Carries> = None;
+    for member in members {
+        let Some(carries) = carried_by(member) else {
+            return Global::Foreign;
+        };
+        all = Some(all.map_or(carries, |all| all.and(carries)));
+    }
+    all.map_or(Global::Foreign, Global::W3c)
+}
+
+/// `None` for a propagator other than W3C's.
+fn carried_by(member: &str) -> Option<Carries> {
+    let name = member.split([' ', '{', '(']).next()?;
+    match name {
+        "TraceContextPropagator" => Some(Carries::TraceContext),
+        "BaggagePropagator" => Some(Carries::Baggage),
+        "W3cPropagator" => [Carries::Both, Carries::TraceContext, Carries::Baggage]
+            .into_iter()
+            .find(|carries| member.contains(&format!("{carries:?}"))),
+        _ => None,
     }
 }
 
@@ -219,21 +255,33 @@ mod tests {
     }
 
     #[test]
-    fn only_w3c_is_replaced_by_ours() {
-        assert_eq!(kind(&TraceContextPropagator::new()), Global::W3c);
-        assert_eq!(kind(&W3cPropagator::new()), Global::W3c);
-        let both = || -> Vec<Box<dyn TextMapPropagator + Send + Sync>> {
-            vec![
-                Box::new(TraceContextPropagator::new()),
-                Box::new(BaggagePropagator::new()),
-            ]
-        };
-        assert_eq!(kind(&TextMapCompositePropagator::new(both())), Global::W3c);
-        assert_eq!(
-            kind(&TextMapCompositePropagator::new(vec![])),
-            Global::Foreign
+    fn only_w3c_is_replaced_by_ours_and_by_no_more_of_it() {
+        type Members = Vec<Box<dyn TextMapPropagator + Send + Sync>>;
+        let composite = |members: Members| kind(&TextMapCompositePropagator::new(members));
+        let (trace_context, baggage) = (TraceContextPropagator::new, BaggagePropagator::new);
+        let both = Global::W3c(Carries::Both);
+        let (first, second) = (
+            Global::W3c(Carries::TraceContext),
+            Global::W3c(Carries::Baggage),
         );
-        assert_eq!(kind(&BaggagePropagator::new()), Global::Foreign);
+        assert_eq!(kind(&trace_context()), first);
+        assert_eq!(kind(&baggage()), second);
+        assert_eq!(kind(&W3cPropagator::new()), both);
+        assert_eq!(kind(&W3cPropagator::trace_context_only()), first);
+        assert_eq!(kind(&W3cPropagator::baggage_only()), second);
+        let sdk = composite(vec![Box::new(trace_context()), Box::new(baggage())]);
+        assert_eq!(sdk, both);
+        let mixed: Members = vec![
+            Box::new(W3cPropagator::baggage_only()),
+            Box::new(trace_context()),
+        ];
+        assert_eq!(composite(mixed), both);
+        assert_eq!(composite(vec![Box::new(W3cPropagator::new())]), both);
+        assert_eq!(
+            composite(vec![Box::new(W3cPropagator::trace_context_only())]),
+            first
+        );
+        assert_eq!(composite(vec![]), Global::Foreign);
         assert_eq!(
             classify(&format!("{TraceContextWithFilter:?}")),
             Global::Foreign
@@ -245,5 +293,22 @@ mod tests {
             Global::Foreign
         );
         assert_eq!(classify(""), Global::Foreign);
+    }
+
+    #[test]
+    fn the_choice_is_looked_up_by_its_code() {
+        for kind in [
+            Global::Unset,
+            Global::W3c(Carries::Both),
+            Global::W3c(Carries::TraceContext),
+            Global::W3c(Carries::Baggage),
+            Global::Foreign,
+        ] {
+            let identity = global::get_text_map_propagator(identity) & !7;
+            let choice = GlobalChoice {
+                seen: AtomicU64::new(identity | kind.code()),
+            };
+            assert_eq!(choice.current(), kind);
+        }
     }
 }

@@ -12,7 +12,7 @@ use super::tracestate::{ParsedState, RawTraceState};
 use super::{Anomaly, TraceParent, baggage, tracestate};
 use crate::carrier::{ExtractCarrier, Field, InjectCarrier, Only, Repeated};
 
-/// W3C Trace Context and Baggage as one OpenTelemetry propagator.
+/// W3C Trace Context and Baggage as one OpenTelemetry propagator, or one of the two alone.
 ///
 /// What it does that the SDK's does not: it refuses repeated and malformed `traceparent`
 /// fields, joins `tracestate` fields sent in several lines, keeps lists with level-2 keys,
@@ -24,43 +24,99 @@ use crate::carrier::{ExtractCarrier, Field, InjectCarrier, Only, Repeated};
 ///
 /// let propagator = W3cPropagator::new();
 /// assert_eq!(propagator.fields().collect::<Vec<_>>(), ["traceparent", "tracestate", "baggage"]);
+/// let propagator = W3cPropagator::trace_context_only();
+/// assert_eq!(propagator.fields().collect::<Vec<_>>(), ["traceparent", "tracestate"]);
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct W3cPropagator {
-    _private: (),
+    pub(super) carries: Carries,
 }
 
 impl W3cPropagator {
-    /// The propagator; it has no settings.
+    /// Trace Context and Baggage.
     #[must_use]
     pub const fn new() -> Self {
-        Self { _private: () }
+        let carries = Carries::Both;
+        Self { carries }
+    }
+
+    /// Trace Context alone: `baggage` is not looked at, neither on the way in nor out.
+    #[must_use]
+    pub const fn trace_context_only() -> Self {
+        let carries = Carries::TraceContext;
+        Self { carries }
+    }
+
+    /// Baggage alone: `traceparent` and `tracestate` are not looked at, so that a trace ends
+    /// where it leaves the process.
+    #[must_use]
+    pub const fn baggage_only() -> Self {
+        let carries = Carries::Baggage;
+        Self { carries }
+    }
+}
+
+/// Which of the two specifications' fields are read and written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Carries {
+    #[default]
+    Both,
+    TraceContext,
+    Baggage,
+}
+
+impl Carries {
+    /// What two propagators carry, one after the other.
+    pub(super) fn and(self, other: Self) -> Self {
+        if self == other { self } else { Self::Both }
     }
 }
 
 impl TextMapPropagator for W3cPropagator {
     fn inject_context(&self, cx: &Context, injector: &mut dyn Injector) {
-        inject(cx, &mut AnyInjector(injector));
+        inject(cx, &mut AnyInjector(injector), self.carries);
     }
 
     fn extract_with_context(&self, cx: &Context, extractor: &dyn Extractor) -> Context {
-        extract(cx.clone(), &AnyExtractor(extractor)).0
+        extract(cx.clone(), &AnyExtractor(extractor), self.carries).0
     }
 
     fn fields(&self) -> FieldIter<'_> {
-        static FIELDS: LazyLock<[String; 3]> =
-            LazyLock::new(|| Field::ALL.map(|field| field.name().to_owned()));
-        FieldIter::new(FIELDS.as_slice())
+        // Each has strings of its own: their address tells one from another.
+        static BOTH: LazyLock<[String; 3]> = LazyLock::new(|| Field::ALL.map(named));
+        static TRACE_CONTEXT: LazyLock<[String; 2]> =
+            LazyLock::new(|| [Field::TraceParent, Field::TraceState].map(named));
+        static BAGGAGE: LazyLock<[String; 1]> = LazyLock::new(|| [Field::Baggage].map(named));
+        FieldIter::new(match self.carries {
+            Carries::Both => BOTH.as_slice(),
+            Carries::TraceContext => TRACE_CONTEXT.as_slice(),
+            Carries::Baggage => BAGGAGE.as_slice(),
+        })
     }
 }
 
+fn named(field: Field) -> String {
+    field.name().to_owned()
+}
+
 /// Adds what `carrier` holds to `base`. Without a valid field `base` comes back as it was.
-pub(crate) fn extract<C: ExtractCarrier>(base: Context, carrier: &C) -> (Context, Option<Anomaly>) {
-    let (mut cx, mut anomaly) = match parent(carrier) {
+pub(crate) fn extract<C: ExtractCarrier>(
+    base: Context,
+    carrier: &C,
+    carries: Carries,
+) -> (Context, Option<Anomaly>) {
+    let parent = match carries {
+        Carries::Baggage => Ok(None),
+        _ => parent(carrier),
+    };
+    let (mut cx, mut anomaly) = match parent {
         Ok(Some(parent)) => (with_parent(&base, parent, carrier), None),
         Ok(None) => (base, None),
         Err(anomaly) => (base, Some(anomaly)),
     };
+    if carries == Carries::TraceContext {
+        return (cx, anomaly);
+    }
     let baggage = match carrier.only(Field::Baggage) {
         Only::Nothing => return (cx, anomaly),
         Only::One(line) => baggage::parse(std::iter::once(line)),
@@ -108,10 +164,10 @@ fn with_parent<C: ExtractCarrier>(base: &Context, parent: TraceParent, carrier: 
 
 /// Writes `cx` into `carrier`, in place of whatever it held. A context without a valid
 /// span leaves the carrier's parent alone: there is nothing to put in its place.
-pub(crate) fn inject<C: InjectCarrier>(cx: &Context, carrier: &mut C) {
+pub(crate) fn inject<C: InjectCarrier>(cx: &Context, carrier: &mut C, carries: Carries) {
     let span = cx.span();
     let span = span.span_context();
-    if span.is_valid() {
+    if span.is_valid() && carries != Carries::Baggage {
         let parent = TraceParent {
             trace_id: span.trace_id(),
             span_id: span.span_id(),
@@ -129,6 +185,9 @@ pub(crate) fn inject<C: InjectCarrier>(cx: &Context, carrier: &mut C) {
                 None => carrier.remove(Field::TraceState),
             },
         }
+    }
+    if carries == Carries::TraceContext {
+        return;
     }
     let baggage = Some(cx.baggage()).filter(|baggage| !baggage.is_empty());
     match baggage.and_then(baggage::format) {

@@ -1,3 +1,4 @@
+mod carries;
 mod extract;
 mod foreign;
 mod inject;
