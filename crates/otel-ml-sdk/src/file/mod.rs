@@ -26,7 +26,8 @@
 //! # Rotation
 //! A line that would make `telemetry.jsonl` larger than its limit goes to a new one: the old
 //! becomes `telemetry.jsonl.1`, that one `.2`, and so on; the oldest past the limit is removed.
-//! No line is ever split. A line longer than the limit has a file of its own.
+//! No line is ever split. A line longer than the limit has a file of its own. A file that can't be
+//! renamed is written on past its limit, which is said once, and tried again with each line.
 //!
 //! # Sharing
 //! Services, signals and processes may write to one path: by clones of one [`FileExporter`], or

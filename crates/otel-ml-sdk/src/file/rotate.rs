@@ -3,9 +3,12 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use same_file::Handle;
+
+use crate::say::say;
 
 /// How often a file may be replaced by other writers before a line is given up.
 const ATTEMPTS: usize = 64;
@@ -16,6 +19,17 @@ pub(super) struct RotatingFile {
     max_bytes: u64,
     max_files: usize,
     open: Mutex<Option<Handle>>,
+    /// Whether the last rotation failed: that is said once.
+    is_stuck: AtomicBool,
+}
+
+/// What became of a line.
+enum Attempt {
+    Written,
+    /// In a file that is too long by now.
+    WrittenPastLimit(io::Error),
+    /// The file isn't, or isn't any more, the one at the path.
+    Moved,
 }
 
 impl RotatingFile {
@@ -28,6 +42,7 @@ impl RotatingFile {
             max_bytes,
             max_files,
             open,
+            is_stuck: AtomicBool::new(false),
         })
     }
 
@@ -38,26 +53,44 @@ impl RotatingFile {
     /// Writes a whole line, its end included, or none of it. After an error the file is opened
     /// anew.
     pub(super) fn append(&self, line: &[u8]) -> io::Result<()> {
+        let not_rotated = self.append_locked(line)?;
+        let Some(error) = not_rotated else {
+            self.is_stuck.store(false, Ordering::Relaxed);
+            return Ok(());
+        };
+        if !self.is_stuck.swap(true, Ordering::Relaxed) {
+            let path = &self.path;
+            say(&format!(
+                "telemetry file {path:?} can't be rotated, and grows past its limit: {error}"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Why the file was not rotated, if it should have been.
+    fn append_locked(&self, line: &[u8]) -> io::Result<Option<io::Error>> {
         let mut open_file = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         for _ in 0..ATTEMPTS {
             let file = match open_file.take() {
                 Some(file) => file,
                 None => open(&self.path)?,
             };
-            if self.has_appended(&file, line)? {
-                *open_file = Some(file);
-                return Ok(());
-            }
+            let not_rotated = match self.attempt(&file, line)? {
+                Attempt::Moved => continue,
+                Attempt::Written => None,
+                Attempt::WrittenPastLimit(error) => Some(error),
+            };
+            *open_file = Some(file);
+            return Ok(not_rotated);
         }
         Err(io::Error::other("other writers replace it all the time"))
     }
 
-    /// False when the file isn't, or isn't any more, the one at the path.
-    fn has_appended(&self, handle: &Handle, line: &[u8]) -> io::Result<bool> {
+    fn attempt(&self, handle: &Handle, line: &[u8]) -> io::Result<Attempt> {
         let mut file = handle.as_file();
         let _locked = Locked::new(file)?;
         if !is_at(&self.path, handle)? {
-            return Ok(false);
+            return Ok(Attempt::Moved);
         }
         let metadata = file.metadata()?;
         // A pipe or a device is never full: what some systems tell is what lies in it.
@@ -72,9 +105,13 @@ impl RotatingFile {
         } else {
             b"\n"
         };
+        let mut becomes = Attempt::Written;
         if length > 0 && length + (lead.len() + line.len()) as u64 > self.max_bytes {
-            self.rotate()?;
-            return Ok(false);
+            match self.rotate() {
+                Ok(()) => return Ok(Attempt::Moved),
+                // A file that is too long is better than a line that is lost.
+                Err(error) => becomes = Attempt::WrittenPastLimit(error),
+            }
         }
         let written = file.write_all(lead).and_then(|()| file.write_all(line));
         if written.is_err() {
@@ -82,7 +119,7 @@ impl RotatingFile {
             // starts on one of its own.
             let _ = file.set_len(length);
         }
-        written.map(|()| true)
+        written.map(|()| becomes)
     }
 
     /// Makes the path free. Whoever does it holds the lock of the file there.

@@ -46,23 +46,29 @@ fn a_folder_that_goes_is_an_error_until_it_comes_back() {
 }
 
 #[test]
-fn a_rotation_that_fails_keeps_the_limit_and_is_tried_again() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("t.jsonl");
-    let file = FileExporter::builder(&path).max_bytes(1).max_files(1);
-    let exporter = file.open().unwrap().spans();
-    export(&exporter, &["a"]).unwrap();
-    let in_the_way = folder.path().join("t.jsonl.1");
-    fs::create_dir(&in_the_way).unwrap();
-    for _ in 0..2 {
-        let error = export(&exporter, &["lost"]).unwrap_err();
-        assert!(matches!(error, OTelSdkError::InternalFailure(_)));
-        assert_eq!(names(&path), [["a"]]);
+fn a_rotation_that_fails_loses_no_line_and_is_tried_again() {
+    for max_files in [1, 3] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.jsonl");
+        let old = |number: usize| folder.path().join(format!("t.jsonl.{number}"));
+        let file = FileExporter::builder(&path).max_bytes(1);
+        let exporter = file.max_files(max_files).open().unwrap().spans();
+        export(&exporter, &["a"]).unwrap();
+        // What a file can't be renamed to.
+        for number in 1..=max_files {
+            fs::create_dir_all(old(number).join("in the way")).unwrap();
+        }
+        for name in ["b", "c"] {
+            export(&exporter, &[name]).unwrap();
+        }
+        assert_eq!(names(&path), [["a"], ["b"], ["c"]]);
+        for number in 1..=max_files {
+            fs::remove_dir_all(old(number)).unwrap();
+        }
+        export(&exporter, &["d"]).unwrap();
+        assert_eq!(names(&old(1)), [["a"], ["b"], ["c"]]);
+        assert_eq!(names(&path), [["d"]]);
     }
-    fs::remove_dir(&in_the_way).unwrap();
-    export(&exporter, &["b"]).unwrap();
-    assert_eq!(names(&in_the_way), [["a"]]);
-    assert_eq!(names(&path), [["b"]]);
 }
 
 #[cfg(target_os = "linux")]
