@@ -1,18 +1,21 @@
 //! However much is recorded, what waits for a Collector that never answers takes so much memory
 //! and no more.
 //!
-//! The limit is what the settings say: `queue_size` spans that wait, and `batch_size` spans that
-//! are exported. While it is made ready an export takes more than while its answer is waited for.
-//! Over HTTP, the client's own thread lets go of one that was given up a moment later, when the
-//! next may have begun. What one span takes in each state is measured with small settings, and
-//! tells what large ones may take.
+//! The limit is what the settings say: `queue_size` spans or log records that wait, and
+//! `batch_size` that are exported. While it is made ready an export takes more than while its
+//! answer is waited for. Over HTTP, the client's own thread lets go of one that was given up a
+//! moment later, when the next may have begun. What one takes in each state is measured with small
+//! settings, and tells what large ones may take.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use otel_ml::opentelemetry::logs::{
+    AnyValue, LogRecord as _, Logger as _, LoggerProvider as _, Severity,
+};
 use otel_ml::opentelemetry::trace::{Tracer as _, TracerProvider as _};
 use otel_ml::opentelemetry::{Context, KeyValue};
-use otel_ml_sdk::{Batch, Guard, Protocol};
+use otel_ml_sdk::{Batch, Exported, Guard, Protocol};
 use peak_alloc::PeakAlloc;
 
 use crate::hanging::Hanging;
@@ -21,27 +24,44 @@ use crate::{LONG, over_both, patient, to};
 #[global_allocator]
 static ALLOCATED: PeakAlloc = PeakAlloc;
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Signal {
+    Spans,
+    Records,
+}
+
 /// What is recorded, in a process of its own.
 struct Load {
+    signal: Signal,
     protocol: Protocol,
     queue: usize,
     batch: usize,
-    spans: usize,
+    count: usize,
     /// After how long an export is given up, and the next one begins.
     timeout: Duration,
 }
 
-/// The bytes of text on a span.
+/// The bytes of text on a span or log record.
 const TEXT: usize = 400;
 
 #[test]
-fn what_waits_takes_no_more_than_the_queue_and_a_batch() {
+fn spans_that_wait_take_no_more_than_the_queue_and_a_batch() {
+    is_bounded(Signal::Spans);
+}
+
+#[test]
+fn log_records_that_wait_take_no_more_than_the_queue_and_a_batch() {
+    is_bounded(Signal::Records);
+}
+
+fn is_bounded(signal: Signal) {
     over_both(|protocol| {
-        let load = |queue, batch, spans, timeout| Load {
+        let load = |queue, batch, count, timeout| Load {
+            signal,
             protocol,
             queue,
             batch,
-            spans,
+            count,
             timeout,
         };
         // A batch is exported, and the rest waits: nothing is dropped.
@@ -62,8 +82,8 @@ fn what_waits_takes_no_more_than_the_queue_and_a_batch() {
         let timeout = Duration::from_millis(100);
         let peak = load(queue, batch, 200_000, timeout).run().peak;
         println!(
-            "{protocol:?}: a span takes {waiting} bytes while it waits, {exported} while its \
-             export is made ready, {sent} once it is sent: {peak} of {limit} bytes"
+            "{signal:?} over {protocol:?}: one takes {waiting} bytes while it waits, {exported} \
+             while its export is made ready, {sent} once it is sent: {peak} of {limit} bytes"
         );
         assert!(waiting > TEXT && exported > sent && sent > TEXT);
         assert!(peak > queue * waiting, "the queue was full");
@@ -84,14 +104,16 @@ const VARIABLE: &str = "OTEL_ML_TEST_LOAD";
 impl Load {
     fn run(&self) -> Allocated {
         let Self {
+            signal,
             protocol,
             queue,
             batch,
-            spans,
+            count,
             timeout,
         } = self;
         let is_grpc = *protocol == Protocol::Grpc;
-        let load = format!("{is_grpc} {queue} {batch} {spans} {}", timeout.as_millis());
+        let millis = timeout.as_millis();
+        let load = format!("{signal:?} {is_grpc} {queue} {batch} {count} {millis}");
         let child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "memory::under_load", "--ignored", "--nocapture"])
             .env(VARIABLE, load)
@@ -108,22 +130,34 @@ impl Load {
         }
     }
 
+    fn counts(&self, guard: &Guard) -> Exported {
+        let report = guard.report();
+        match self.signal {
+            Signal::Spans => report.spans,
+            Signal::Records => report.log_records,
+        }
+    }
+
     fn told() -> Self {
         let load = std::env::var(VARIABLE).unwrap();
-        let [is_grpc, queue, batch, spans, timeout] =
+        let [signal, is_grpc, queue, batch, count, timeout] =
             *load.split(' ').collect::<Vec<_>>().as_slice()
         else {
             panic!("{load}");
         };
         let number = |text: &str| text.parse().unwrap();
         Self {
+            signal: match signal {
+                "Spans" => Signal::Spans,
+                _ => Signal::Records,
+            },
             protocol: match is_grpc {
                 "true" => Protocol::Grpc,
                 _ => Protocol::HttpProtobuf,
             },
             queue: number(queue),
             batch: number(batch),
-            spans: number(spans),
+            count: number(count),
             timeout: Duration::from_millis(timeout.parse().unwrap()),
         }
     }
@@ -137,36 +171,55 @@ fn under_load() {
     let before = ALLOCATED.current_usage();
     let otlp = to(hanging.endpoint(), load.protocol).timeout(load.timeout);
     let batch = Batch::new().queue_size(load.queue).batch_size(load.batch);
-    let guard = patient(otlp)
-        .metrics_to([])
-        .logs_to([])
-        .span_batches(batch.delay(LONG))
-        .shutdown_within(Duration::ZERO)
-        .build()
-        .unwrap();
+    let builder = patient(otlp).metrics_to([]);
+    let builder = match load.signal {
+        Signal::Spans => builder.logs_to([]).span_batches(batch.delay(LONG)),
+        Signal::Records => builder.traces_to([]).log_batches(batch.delay(LONG)),
+    };
+    let guard = builder.shutdown_within(Duration::ZERO).build().unwrap();
+    let record = |count| match load.signal {
+        Signal::Spans => spans(&guard, count),
+        Signal::Records => records(&guard, count),
+    };
     // Making the client takes more than it keeps.
     ALLOCATED.reset_peak_usage();
-    record(&guard, load.batch);
+    record(load.batch);
     // More than this may not be sent before there is an answer.
     hanging.wait_for((load.batch * TEXT).min(32_000));
     let sent = ALLOCATED.current_usage() - before;
-    record(&guard, load.spans - load.batch);
+    record(load.count - load.batch);
     if load.timeout < LONG {
         // Some batches followed while the queue was full.
         let deadline = Instant::now() + LONG;
-        while guard.report().spans.failed < 3 * load.batch as u64 {
+        while load.counts(&guard).failed < 3 * load.batch as u64 {
             assert!(Instant::now() < deadline, "{:?}", guard.report());
-            record(&guard, load.batch);
+            record(load.batch);
         }
     }
     println!("bytes: {} {sent}", ALLOCATED.peak_usage() - before);
 }
 
-fn record(guard: &Guard, count: usize) {
+/// The text that each has in eight attributes.
+fn texts() -> impl Iterator<Item = String> {
+    (0..8).map(|_| "x".repeat(TEXT / 8))
+}
+
+fn spans(guard: &Guard, count: usize) {
     let tracer = guard.tracer_provider().unwrap().tracer("load");
     for _ in 0..count {
-        let texts = (0..8).map(|_| KeyValue::new("test.text", "x".repeat(TEXT / 8)));
+        let texts = texts().map(|text| KeyValue::new("test.text", text));
         let span = tracer.span_builder("work").with_attributes(texts);
         drop(span.start_with_context(&tracer, &Context::new()));
+    }
+}
+
+fn records(guard: &Guard, count: usize) {
+    let logger = guard.logger_provider().unwrap().logger("load");
+    for _ in 0..count {
+        let mut record = logger.create_log_record();
+        record.set_severity_number(Severity::Info);
+        record.set_body(AnyValue::from("working"));
+        record.add_attributes(texts().map(|text| ("test.text", text)));
+        logger.emit(record);
     }
 }

@@ -224,7 +224,7 @@ impl Builder {
     }
 
     /// The most series of one instrument; what is beyond goes into one with
-    /// `otel.metric.overflow`. The SDK's 2000 by default.
+    /// `otel.metric.overflow`. At least 1; the SDK's 2000 by default.
     pub fn cardinality_limit(self, limit: usize) -> Self {
         Self {
             cardinality_limit: Some(limit),
@@ -277,7 +277,8 @@ impl Builder {
         }
     }
 
-    /// How long the shutdown may take, flushing included. 10 seconds by default.
+    /// How long the shutdown may take, flushing included. 10 seconds by default. Spans and log
+    /// records have three quarters of it, metrics what is left, and 5 seconds at most.
     pub fn shutdown_within(self, longest: Duration) -> Self {
         Self {
             shutdown_within: longest,
@@ -285,7 +286,8 @@ impl Builder {
         }
     }
 
-    /// Reads variables from `source` in place of the process's environment.
+    /// Reads variables from `source` in place of the process's environment, `RUST_LOG` too. What
+    /// proxies the HTTP client goes by is still the process's.
     pub fn variables(
         self,
         source: impl Fn(&str) -> Option<String> + Send + Sync + 'static,

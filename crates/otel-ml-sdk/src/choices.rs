@@ -41,6 +41,18 @@ pub(crate) fn destinations(
     Ok(destinations)
 }
 
+/// Series there may be, if the application says so.
+pub(crate) fn cardinality_limit(said: Option<usize>) -> Result<Option<usize>, InitError> {
+    match said {
+        Some(0) => Err(wrong(
+            "Builder::cardinality_limit",
+            "0",
+            "at least 1 is wanted",
+        )),
+        said => Ok(said),
+    }
+}
+
 /// The bounds that the conventions advise, whoever made the instrument; the limit for all.
 pub(crate) fn view(instrument: &Instrument, limit: Option<usize>) -> Option<Stream> {
     let advised = otel_ml::semconv::metrics()

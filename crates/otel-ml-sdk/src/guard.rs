@@ -1,19 +1,19 @@
 //! What is set up, until it is shut down.
 
 use std::sync::Arc;
-use std::sync::mpsc;
 use std::time::Duration;
 
 use opentelemetry::global;
-use opentelemetry::metrics::MeterProvider as _;
-use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
+use opentelemetry::metrics::{MeterProvider as _, NoopMeterProvider};
 use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use otel_ml::Telemetry;
+use otel_ml::{Telemetry, TelemetryBuilder};
 
 use crate::builder::Builder;
-use crate::checks::{propagator, reach, tell_doubts};
+use crate::checks::{Propagators, reach, tell_doubts};
+use crate::counted::CountedReader;
+use crate::ending::{COUNTED_WITHIN, Providers, on_a_thread};
 use crate::error::InitError;
 #[cfg(any(feature = "tracing", feature = "log"))]
 use crate::log::Logs;
@@ -30,21 +30,17 @@ use crate::tally::{Exported, Tally};
 /// # When it ends
 /// By [`shutdown`](Self::shutdown) or when dropped, within the time that
 /// [`Builder::shutdown_within`] allows, whatever the Collector does and on whatever runtime:
-/// exporting has threads of its own. What is not exported by then is lost, and counted.
+/// exporting has threads of its own. What is not exported by then is lost, and counted, which
+/// may take a quarter of a second more.
 #[derive(Debug)]
 #[must_use = "dropping it shuts telemetry down"]
 pub struct Guard {
     live: Option<Live>,
     telemetry: Telemetry,
+    /// Whether context is passed on at all.
+    propagates: bool,
     tallies: Arc<Tallies>,
     within: Duration,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Providers {
-    tracers: Option<SdkTracerProvider>,
-    meters: Option<SdkMeterProvider>,
-    loggers: Option<SdkLoggerProvider>,
 }
 
 #[derive(Debug)]
@@ -79,6 +75,8 @@ impl Guard {
         #[cfg(any(feature = "tracing", feature = "log"))]
         let lines = settings.lines.take();
         #[cfg(any(feature = "tracing", feature = "log"))]
+        let lines = lines.map(|lines| lines.reading(settings.variables.clone()));
+        #[cfg(any(feature = "tracing", feature = "log"))]
         lines.as_ref().map_or(Ok(()), Logs::check)?;
         let guard = Self::make(settings, true)?;
         #[cfg(any(feature = "tracing", feature = "log"))]
@@ -104,18 +102,23 @@ impl Guard {
     fn make(mut settings: Builder, is_global: bool) -> Result<Self, InitError> {
         let variables = settings.variables.clone();
         let within = settings.shutdown_within;
-        let propagator = propagator(&variables, std::mem::take(&mut settings.propagators))?;
+        let propagators = Propagators::read(&variables, std::mem::take(&mut settings.propagators))?;
+        let propagates = !propagators.is_none();
+        // What is global follows what others may set later.
+        let pass_on = move |telemetry: TelemetryBuilder| {
+            if is_global {
+                global::set_text_map_propagator(propagators.composite());
+                return telemetry.build();
+            }
+            propagators.add_to(telemetry).build()
+        };
         if variables.flag("OTEL_SDK_DISABLED")? == Some(true) {
             // Context still passes through.
-            if let Some(propagator) = propagator.filter(|_| is_global) {
-                global::set_text_map_propagator(propagator);
-            }
+            let telemetry = Telemetry::builder().without_traces().without_metrics();
             return Ok(Self {
                 live: None,
-                telemetry: Telemetry::builder()
-                    .without_traces()
-                    .without_metrics()
-                    .build(),
+                telemetry: pass_on(telemetry),
+                propagates,
                 tallies: Arc::default(),
                 within,
             });
@@ -141,6 +144,9 @@ impl Guard {
         let (tracers, loggers) = made.inspect_err(|_| {
             // The global one is a clone, which would keep exporting.
             let _ = meters.as_ref().map(SdkMeterProvider::shutdown);
+            if is_global {
+                global::set_meter_provider(NoopMeterProvider::new());
+            }
         })?;
         let providers = Providers {
             tracers,
@@ -149,28 +155,18 @@ impl Guard {
         };
         if let Some(meters) = &providers.meters {
             let meter = meters.meter("otel-ml-sdk");
-            let Tallies {
-                spans,
-                points,
-                records,
-            } = &maker.tallies;
-            for tally in spans.iter().chain(points).chain(records) {
+            for tally in maker.tallies.all() {
                 tally.count_in(&meter);
             }
         }
         tell_doubts(&maker.endpoints);
         reach(&maker.endpoints);
-        let telemetry = telemetry(&providers);
-        if is_global {
-            if let Some(tracers) = &providers.tracers {
-                global::set_tracer_provider(tracers.clone());
-            }
-            if let Some(propagator) = propagator {
-                global::set_text_map_propagator(propagator);
-            }
+        if let Some(tracers) = providers.tracers.as_ref().filter(|_| is_global) {
+            global::set_tracer_provider(tracers.clone());
         }
         Ok(Self {
-            telemetry,
+            telemetry: pass_on(telemetry(&providers)),
+            propagates,
             tallies: Arc::new(maker.tallies),
             within,
             live: Some(Live {
@@ -190,6 +186,8 @@ impl Guard {
             otel_ml::Finding::NoMeterProvider => {
                 providers.is_some_and(|providers| providers.meters.is_some())
             }
+            // It was asked for.
+            otel_ml::Finding::NothingInjected if !self.propagates => false,
             _ => providers.is_some(),
         }
     }
@@ -224,7 +222,7 @@ impl Guard {
         Report {
             in_time: true,
             spans: sum(&self.tallies.spans),
-            metric_points: sum(&self.tallies.points),
+            metric_points: sum(self.tallies.points.iter().map(|points| &points.tally)),
             log_records: sum(&self.tallies.records),
         }
     }
@@ -242,14 +240,22 @@ impl Guard {
     /// Exports what waits and shuts down, within the time allowed.
     pub fn shutdown(mut self) -> Report {
         let in_time = self.shut_down();
+        Report {
+            in_time,
+            ..self.ended()
+        }
+    }
+
+    /// What became of all, where nothing is waited for any more.
+    fn ended(&self) -> Report {
         let ended = |exported: Exported| Exported {
-            dropped: exported.waiting,
+            dropped: exported.dropped + exported.waiting,
             waiting: 0,
             ..exported
         };
         let report = self.report();
         Report {
-            in_time,
+            in_time: false,
             spans: ended(report.spans),
             metric_points: ended(report.metric_points),
             log_records: ended(report.log_records),
@@ -267,10 +273,31 @@ impl Guard {
             return true;
         };
         let within = self.within;
+        for points in &self.tallies.points {
+            points.tally.end();
+        }
+        // What is to be counted is with the provider.
+        let _meters = providers.meters.clone();
         let in_time = on_a_thread(within, move || providers.shut_down(within));
         if !in_time {
+            let tallies = Arc::clone(&self.tallies);
+            let counted = on_a_thread(COUNTED_WITHIN, move || {
+                tallies.points.iter().for_each(CountedReader::leave);
+                true
+            });
+            let Report {
+                spans,
+                metric_points: points,
+                log_records: records,
+                ..
+            } = self.ended();
+            let more = if counted { "" } else { ", or more," };
             say(&format!(
-                "telemetry was not shut down within {within:?}: what was still waiting is lost"
+                "telemetry was not shut down within {within:?}: {} spans, {} metric points{more} \
+                 and {} log records were lost in all",
+                spans.failed + spans.dropped,
+                points.failed + points.dropped,
+                records.failed + records.dropped,
             ));
         }
         in_time
@@ -283,61 +310,8 @@ impl Drop for Guard {
     }
 }
 
-impl Providers {
-    fn flush(&self) -> bool {
-        let tracers = self.tracers.as_ref().map(SdkTracerProvider::force_flush);
-        let loggers = self.loggers.as_ref().map(SdkLoggerProvider::force_flush);
-        let meters = self.meters.as_ref().map(SdkMeterProvider::force_flush);
-        [tracers, loggers, meters]
-            .iter()
-            .all(|result| !matches!(result, Some(Err(_))))
-    }
-
-    /// Whether it was in time. Metrics last: they tell what became of the others.
-    fn shut_down(&self, longest: Duration) -> bool {
-        // One that hangs must not cost the others their last export.
-        let most = longest.mul_f64(0.75);
-        let (tracers, loggers) = std::thread::scope(|scope| {
-            let tracers = scope.spawn(|| {
-                let tracers = self.tracers.as_ref();
-                tracers.is_none_or(|it| is_in_time(&it.shutdown_with_timeout(most)))
-            });
-            let loggers = self.loggers.as_ref();
-            let loggers = loggers.is_none_or(|it| is_in_time(&it.shutdown_with_timeout(most)));
-            (tracers.join().unwrap_or(false), loggers)
-        });
-        if let Some(meters) = &self.meters {
-            // Fails also when the last export did, which is counted.
-            let _ = meters.shutdown_with_timeout(longest);
-        }
-        tracers && loggers
-    }
-}
-
-/// Other errors than of time are no reason to say that something was out of it. The providers
-/// wrap those of their processors as text.
-fn is_in_time(result: &OTelSdkResult) -> bool {
-    match result {
-        Err(OTelSdkError::Timeout(_)) => false,
-        Err(OTelSdkError::InternalFailure(text)) => !text.contains("Timeout"),
-        _ => true,
-    }
-}
-
-/// Runs `work` where it may block, and waits for what it says for no longer than `longest`.
-/// False when it took longer; it then goes on alone.
-fn on_a_thread(longest: Duration, work: impl FnOnce() -> bool + Send + 'static) -> bool {
-    let (done, wait) = mpsc::channel();
-    let thread = std::thread::Builder::new().name("otel-ml-shutdown".to_owned());
-    let spawned = thread.spawn(move || {
-        // Nobody may be waiting any more.
-        let _ = done.send(work());
-    });
-    spawned.is_ok() && wait.recv_timeout(longest) == Ok(true)
-}
-
-fn sum(tallies: &[Arc<Tally>]) -> Exported {
-    let all = tallies.iter().map(|tally| tally.exported());
+fn sum<'a>(tallies: impl IntoIterator<Item = &'a Arc<Tally>>) -> Exported {
+    let all = tallies.into_iter().map(|tally| tally.exported());
     all.fold(Exported::default(), |sum, one| Exported {
         exported: sum.exported + one.exported,
         failed: sum.failed + one.failed,
@@ -346,15 +320,14 @@ fn sum(tallies: &[Arc<Tally>]) -> Exported {
     })
 }
 
-fn telemetry(providers: &Providers) -> Telemetry {
+fn telemetry(providers: &Providers) -> TelemetryBuilder {
     let builder = Telemetry::builder();
     let builder = match &providers.tracers {
         Some(tracers) => builder.tracer_provider(tracers),
         None => builder.without_traces(),
     };
-    let builder = match &providers.meters {
+    match &providers.meters {
         Some(meters) => builder.meter_provider(meters),
         None => builder.without_metrics(),
-    };
-    builder.build()
+    }
 }

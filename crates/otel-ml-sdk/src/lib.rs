@@ -10,6 +10,8 @@
 mod builder;
 mod checks;
 mod choices;
+mod counted;
+mod ending;
 mod error;
 mod guard;
 mod otlp;
@@ -17,6 +19,7 @@ mod providers;
 mod resource;
 mod say;
 mod tally;
+mod told;
 mod variables;
 
 pub mod file;

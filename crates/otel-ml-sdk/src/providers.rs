@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 #[cfg(any(feature = "otlp-grpc", feature = "otlp-http"))]
-use opentelemetry_otlp::{LogExporter, MetricExporter, SpanExporter};
+use opentelemetry_otlp as otlp;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::{
-    BatchConfigBuilder as LogBatchConfig, BatchLogProcessor, LoggerProviderBuilder,
+    BatchConfigBuilder as LogBatchConfig, BatchLogProcessor, LogExporter, LoggerProviderBuilder,
     SdkLoggerProvider,
 };
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::metrics::{Instrument, PeriodicReader, SdkMeterProvider};
 use opentelemetry_sdk::trace::{
-    BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider, TracerProviderBuilder,
+    BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider, SpanExporter, TracerProviderBuilder,
 };
 use otel_ml::semconv::Metric;
 use otel_ml::semconv::otel;
@@ -21,13 +21,15 @@ use otel_ml::semconv::otel;
 use crate::builder::{Add, AddReader, Builder, Destination};
 #[cfg(any(feature = "otlp-grpc", feature = "otlp-http"))]
 use crate::choices::temporality;
-use crate::choices::{Queue, destinations, limits, sampler, view};
+use crate::choices::{Queue, cardinality_limit, destinations, limits, sampler, view};
+use crate::counted::{Counted, CountedReader};
 #[cfg(not(any(feature = "otlp-grpc", feature = "otlp-http")))]
 use crate::error::ErrorKind;
 use crate::error::InitError;
 use crate::file::FileExporter;
 use crate::otlp::{Resolved, Signal};
-use crate::tally::{Cause, Counted, Tally};
+use crate::tally::Tally;
+use crate::told::Told;
 use crate::variables::Variables;
 
 #[cfg(any(feature = "otlp-grpc", feature = "otlp-http"))]
@@ -52,8 +54,15 @@ pub(crate) struct Maker<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Tallies {
     pub(crate) spans: Vec<Arc<Tally>>,
-    pub(crate) points: Vec<Arc<Tally>>,
+    pub(crate) points: Vec<CountedReader>,
     pub(crate) records: Vec<Arc<Tally>>,
+}
+
+impl Tallies {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Tally>> {
+        let points = self.points.iter().map(|points| &points.tally);
+        self.spans.iter().chain(points).chain(&self.records)
+    }
 }
 
 impl Maker<'_> {
@@ -76,7 +85,7 @@ impl Maker<'_> {
                 .millis("OTEL_METRIC_EXPORT_INTERVAL")?
                 .unwrap_or(Duration::from_secs(60)),
         };
-        let limit = self.settings.cardinality_limit;
+        let limit = cardinality_limit(self.settings.cardinality_limit)?;
         let mut provider = SdkMeterProvider::builder()
             .with_resource(self.resource.clone())
             .with_view(move |instrument: &Instrument| view(instrument, limit));
@@ -85,10 +94,16 @@ impl Maker<'_> {
                 #[cfg(not(any(feature = "otlp-grpc", feature = "otlp-http")))]
                 Destination::Otlp => return Err(no_otlp()),
                 #[cfg(any(feature = "otlp-grpc", feature = "otlp-http"))]
-                Destination::Otlp => {
-                    let exporter = self.otlp_metrics()?;
-                    provider.with_reader(periodic(exporter, interval))
-                }
+                Destination::Otlp => match self.otlp_metrics() {
+                    Ok((exporter, tally)) => {
+                        provider.with_reader(self.counted(exporter, tally, interval))
+                    }
+                    Err(error) => {
+                        // A reader's thread ends by a shutdown alone.
+                        let _ = provider.build().shutdown();
+                        return Err(error);
+                    }
+                },
                 Destination::Console => {
                     let exporter = opentelemetry_stdout::MetricExporter::default();
                     provider.with_reader(periodic(exporter, interval))
@@ -96,9 +111,7 @@ impl Maker<'_> {
                 Destination::File(file) => {
                     let metric = otel::metric::SDK_EXPORTER_METRIC_DATA_POINT_EXPORTED;
                     let tally = file_tally(metric, "metric points", &file);
-                    self.tallies.points.push(Arc::clone(&tally));
-                    let exporter = Counted::new(file.metrics(), tally);
-                    provider.with_reader(periodic(exporter, interval))
+                    provider.with_reader(self.counted(file.metrics(), tally, interval))
                 }
             };
         }
@@ -120,19 +133,12 @@ impl Maker<'_> {
         if to.is_empty() && own.is_empty() {
             return Ok(None);
         }
-        let batch = Queue::read(
+        let queue = Queue::read(
             &self.settings.spans,
             "OTEL_BSP",
             Duration::from_secs(5),
             self.variables,
         )?;
-        let config = || {
-            BatchConfigBuilder::default()
-                .with_max_queue_size(batch.queue_size)
-                .with_max_export_batch_size(batch.batch_size)
-                .with_scheduled_delay(batch.delay)
-                .build()
-        };
         let mut provider = SdkTracerProvider::builder()
             .with_resource(self.resource.clone())
             .with_sampler(sampler(self.variables)?)
@@ -144,8 +150,7 @@ impl Maker<'_> {
                 #[cfg(any(feature = "otlp-grpc", feature = "otlp-http"))]
                 Destination::Otlp => {
                     let (exporter, tally) = self.otlp_spans()?;
-                    let processor = BatchSpanProcessor::new(exporter, config());
-                    provider.with_span_processor(Counted::new(processor, tally))
+                    provider.with_span_processor(self.span_queue(exporter, tally, &queue))
                 }
                 Destination::Console => {
                     provider.with_simple_exporter(opentelemetry_stdout::SpanExporter::default())
@@ -153,10 +158,7 @@ impl Maker<'_> {
                 Destination::File(file) => {
                     let metric = otel::metric::SDK_EXPORTER_SPAN_EXPORTED;
                     let tally = file_tally(metric, "spans", &file);
-                    self.tallies.spans.push(Arc::clone(&tally));
-                    let exporter = Counted::new(file.spans(), Arc::clone(&tally));
-                    let processor = BatchSpanProcessor::new(exporter, config());
-                    provider.with_span_processor(Counted::new(processor, tally))
+                    provider.with_span_processor(self.span_queue(file.spans(), tally, &queue))
                 }
             };
         }
@@ -174,19 +176,12 @@ impl Maker<'_> {
         if to.is_empty() && own.is_empty() {
             return Ok(None);
         }
-        let batch = Queue::read(
+        let queue = Queue::read(
             &self.settings.records,
             "OTEL_BLRP",
             Duration::from_secs(1),
             self.variables,
         )?;
-        let config = || {
-            LogBatchConfig::default()
-                .with_max_queue_size(batch.queue_size)
-                .with_max_export_batch_size(batch.batch_size)
-                .with_scheduled_delay(batch.delay)
-                .build()
-        };
         let mut provider = SdkLoggerProvider::builder().with_resource(self.resource.clone());
         for destination in to {
             provider = match destination {
@@ -195,10 +190,7 @@ impl Maker<'_> {
                 #[cfg(any(feature = "otlp-grpc", feature = "otlp-http"))]
                 Destination::Otlp => {
                     let (exporter, tally) = self.otlp_logs()?;
-                    let processor = BatchLogProcessor::builder(exporter)
-                        .with_batch_config(config())
-                        .build();
-                    provider.with_log_processor(Counted::new(processor, tally))
+                    provider.with_log_processor(self.log_queue(exporter, tally, &queue))
                 }
                 Destination::Console => {
                     provider.with_simple_exporter(opentelemetry_stdout::LogExporter::default())
@@ -206,12 +198,7 @@ impl Maker<'_> {
                 Destination::File(file) => {
                     let metric = otel::metric::SDK_EXPORTER_LOG_EXPORTED;
                     let tally = file_tally(metric, "log records", &file);
-                    self.tallies.records.push(Arc::clone(&tally));
-                    let processor =
-                        BatchLogProcessor::builder(Counted::new(file.logs(), Arc::clone(&tally)))
-                            .with_batch_config(config())
-                            .build();
-                    provider.with_log_processor(Counted::new(processor, tally))
+                    provider.with_log_processor(self.log_queue(file.logs(), tally, &queue))
                 }
             };
         }
@@ -220,22 +207,65 @@ impl Maker<'_> {
             .fold(provider, |provider, add| add(provider));
         Ok(Some(provider.build()))
     }
+
+    fn counted<E: PushMetricExporter>(
+        &mut self,
+        exporter: E,
+        tally: Arc<Tally>,
+        interval: Duration,
+    ) -> PeriodicReader<Counted<E>> {
+        let reader = periodic(Counted::new(exporter, Arc::clone(&tally)), interval);
+        let counted = CountedReader::new(tally, reader.clone());
+        self.tallies.points.push(counted);
+        reader
+    }
+
+    fn span_queue(
+        &mut self,
+        exporter: impl SpanExporter + 'static,
+        tally: Arc<Tally>,
+        queue: &Queue,
+    ) -> Counted<BatchSpanProcessor> {
+        self.tallies.spans.push(Arc::clone(&tally));
+        let config = BatchConfigBuilder::default()
+            .with_max_queue_size(queue.queue_size)
+            .with_max_export_batch_size(queue.batch_size)
+            .with_scheduled_delay(queue.delay)
+            .build();
+        let exporter = Counted::new(exporter, Arc::clone(&tally));
+        Counted::new(BatchSpanProcessor::new(exporter, config), tally)
+    }
+
+    fn log_queue(
+        &mut self,
+        exporter: impl LogExporter + 'static,
+        tally: Arc<Tally>,
+        queue: &Queue,
+    ) -> Counted<BatchLogProcessor> {
+        self.tallies.records.push(Arc::clone(&tally));
+        let config = LogBatchConfig::default()
+            .with_max_queue_size(queue.queue_size)
+            .with_max_export_batch_size(queue.batch_size)
+            .with_scheduled_delay(queue.delay)
+            .build();
+        let exporter = Counted::new(exporter, Arc::clone(&tally));
+        let processor = BatchLogProcessor::builder(exporter).with_batch_config(config);
+        Counted::new(processor.build(), tally)
+    }
 }
 
 #[cfg(any(feature = "otlp-grpc", feature = "otlp-http"))]
 impl Maker<'_> {
-    fn otlp_spans(&mut self) -> Result<(Counted<SpanExporter>, Arc<Tally>), InitError> {
+    fn otlp_spans(&mut self) -> Result<(otlp::SpanExporter, Arc<Tally>), InitError> {
         use otel::component_type::{OTLP_GRPC_SPAN_EXPORTER, OTLP_HTTP_SPAN_EXPORTER};
         let settings = self.endpoint(Signal::Traces)?;
         let exporter = self.transport.spans(&settings)?;
         let component = [OTLP_GRPC_SPAN_EXPORTER, OTLP_HTTP_SPAN_EXPORTER];
         let metric = otel::metric::SDK_EXPORTER_SPAN_EXPORTED;
-        let tally = otlp_tally(metric, component, "spans", &settings);
-        self.tallies.spans.push(Arc::clone(&tally));
-        Ok((Counted::new(exporter, Arc::clone(&tally)), tally))
+        Ok((exporter, otlp_tally(metric, component, "spans", &settings)))
     }
 
-    fn otlp_metrics(&mut self) -> Result<Counted<MetricExporter>, InitError> {
+    fn otlp_metrics(&mut self) -> Result<(otlp::MetricExporter, Arc<Tally>), InitError> {
         use otel::component_type::{OTLP_GRPC_METRIC_EXPORTER, OTLP_HTTP_METRIC_EXPORTER};
         let settings = self.endpoint(Signal::Metrics)?;
         let temporality = temporality(self.variables)?;
@@ -243,19 +273,17 @@ impl Maker<'_> {
         let component = [OTLP_GRPC_METRIC_EXPORTER, OTLP_HTTP_METRIC_EXPORTER];
         let metric = otel::metric::SDK_EXPORTER_METRIC_DATA_POINT_EXPORTED;
         let tally = otlp_tally(metric, component, "metric points", &settings);
-        self.tallies.points.push(Arc::clone(&tally));
-        Ok(Counted::new(exporter, tally))
+        Ok((exporter, tally))
     }
 
-    fn otlp_logs(&mut self) -> Result<(Counted<LogExporter>, Arc<Tally>), InitError> {
+    fn otlp_logs(&mut self) -> Result<(otlp::LogExporter, Arc<Tally>), InitError> {
         use otel::component_type::{OTLP_GRPC_LOG_EXPORTER, OTLP_HTTP_LOG_EXPORTER};
         let settings = self.endpoint(Signal::Logs)?;
         let exporter = self.transport.logs(&settings)?;
         let component = [OTLP_GRPC_LOG_EXPORTER, OTLP_HTTP_LOG_EXPORTER];
         let metric = otel::metric::SDK_EXPORTER_LOG_EXPORTED;
         let tally = otlp_tally(metric, component, "log records", &settings);
-        self.tallies.records.push(Arc::clone(&tally));
-        Ok((Counted::new(exporter, Arc::clone(&tally)), tally))
+        Ok((exporter, tally))
     }
 
     fn endpoint(&mut self, signal: Signal) -> Result<Resolved, InitError> {
@@ -276,9 +304,8 @@ fn otlp_tally(
         crate::otlp::Protocol::Grpc => grpc,
         crate::otlp::Protocol::HttpProtobuf => http,
     };
-    // Without the query, which may hold a key.
     let target = settings.target();
-    Tally::new(metric, component, things, target, settings.cause.clone())
+    Tally::new(metric, component, things, target, settings.told.clone())
 }
 
 #[cfg(not(any(feature = "otlp-grpc", feature = "otlp-http")))]
@@ -292,7 +319,7 @@ fn no_otlp() -> InitError {
 
 fn file_tally(metric: Metric, things: &'static str, file: &FileExporter) -> Arc<Tally> {
     let target = file.path().display().to_string();
-    Tally::new(metric, FILE_EXPORTER, things, target, Cause::default())
+    Tally::new(metric, FILE_EXPORTER, things, target, Told::default())
 }
 
 fn periodic<E: PushMetricExporter>(exporter: E, interval: Duration) -> PeriodicReader<E> {

@@ -1,22 +1,16 @@
 //! What was exported, and what was lost.
 
-use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Meter};
-use opentelemetry::{Context, KeyValue};
-use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
-use opentelemetry_sdk::logs::{LogBatch, LogExporter};
-use opentelemetry_sdk::metrics::Temporality;
-use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData, ResourceMetrics};
-use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
-use opentelemetry_sdk::trace::{Span, SpanData, SpanExporter, SpanProcessor};
 use otel_ml::semconv::{error, otel};
 
 use crate::say::say;
+use crate::told::Told;
 
 /// Failures are said at once, and then once in so long.
 const SAID_EVERY: Duration = Duration::from_secs(60);
@@ -33,34 +27,13 @@ pub(crate) struct Tally {
     taken: AtomicU64,
     exported: AtomicU64,
     failed: AtomicU64,
+    /// What the last export would have had, if that did not begin.
+    left: AtomicU64,
+    is_ending: AtomicBool,
+    has_begun_last: AtomicBool,
     counter: OnceLock<Counter<u64>>,
     said: Mutex<Said>,
-    cause: Cause,
-}
-
-/// Why the last request failed, where the exporter itself does not say.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Cause(Arc<Mutex<Option<String>>>);
-
-impl Cause {
-    /// `error` and all that are behind it.
-    #[cfg(feature = "otlp-http")]
-    pub(crate) fn set(&self, error: &dyn std::error::Error) {
-        let mut text = error.to_string();
-        let mut source = error.source();
-        while let Some(error) = source {
-            let behind = error.to_string();
-            if !text.contains(&behind) {
-                text = format!("{text}: {behind}");
-            }
-            source = error.source();
-        }
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
-    }
-
-    fn take(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
+    told: Told,
 }
 
 #[derive(Debug, Default)]
@@ -75,7 +48,7 @@ impl Tally {
         component: &'static str,
         things: &'static str,
         target: String,
-        cause: Cause,
+        told: Told,
     ) -> Arc<Self> {
         Arc::new(Self {
             metric,
@@ -85,9 +58,12 @@ impl Tally {
             taken: AtomicU64::new(0),
             exported: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            left: AtomicU64::new(0),
+            is_ending: AtomicBool::new(false),
+            has_begun_last: AtomicBool::new(false),
             counter: OnceLock::new(),
             said: Mutex::default(),
-            cause,
+            told,
         })
     }
 
@@ -100,32 +76,60 @@ impl Tally {
         let _ = self.counter.set(counter.build());
     }
 
-    /// Something was handed over for export.
-    fn take(&self) {
-        self.taken.fetch_add(1, Ordering::Relaxed);
+    /// So much was handed over for export.
+    pub(crate) fn take(&self, count: usize) {
+        self.taken.fetch_add(count as u64, Ordering::Relaxed);
     }
 
-    fn tell(&self, count: usize, result: &OTelSdkResult) {
+    /// An export of metric points begins.
+    pub(crate) fn begin(&self, count: usize) {
+        self.take(count);
+        let is_last = self.is_ending.load(Ordering::Acquire);
+        self.has_begun_last.fetch_or(is_last, Ordering::AcqRel);
+    }
+
+    /// An export that begins from now on is the last one.
+    pub(crate) fn end(&self) {
+        self.is_ending.store(true, Ordering::Release);
+    }
+
+    /// So much is left, as there is no time for the last export any more.
+    pub(crate) fn leave(&self, count: usize) {
+        self.left.store(count as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_begun_last(&self) -> bool {
+        self.has_begun_last.load(Ordering::Acquire)
+    }
+
+    /// What became of an export.
+    pub(crate) fn tell(&self, count: usize, result: &OTelSdkResult) {
         let count = count as u64;
         // Also where all went well: what failed before that is no cause of what comes.
-        let cause = self.cause.take();
-        let mut labels = vec![KeyValue::new(otel::COMPONENT_TYPE, self.component)];
-        match result {
-            Ok(()) => {
-                self.exported.fetch_add(count, Ordering::Relaxed);
-            }
-            Err(error) => {
-                self.failed.fetch_add(count, Ordering::Relaxed);
-                labels.push(KeyValue::new(error::TYPE, class(error)));
-                self.say(count, error, cause);
-            }
+        let told = self.told.take();
+        let (failed, class, error) = match result {
+            Ok(()) => (told.rejected.min(count), "rejected", "rejected".to_owned()),
+            Err(error) => (count, class(error), error.to_string()),
+        };
+        self.exported.fetch_add(count - failed, Ordering::Relaxed);
+        self.failed.fetch_add(failed, Ordering::Relaxed);
+        if failed > 0 {
+            self.say(failed, &error, told.why);
         }
-        if let Some(counter) = self.counter.get() {
-            counter.add(count, &labels);
+        let Some(counter) = self.counter.get() else {
+            return;
+        };
+        let component = KeyValue::new(otel::COMPONENT_TYPE, self.component);
+        if failed > 0 {
+            let error = KeyValue::new(error::TYPE, class);
+            counter.add(failed, &[component.clone(), error]);
+        }
+        if failed < count {
+            counter.add(count - failed, &[component]);
         }
     }
 
-    fn say(&self, count: u64, error: &OTelSdkError, cause: Option<String>) {
+    fn say(&self, count: u64, error: &str, why: Option<String>) {
         let lost = {
             let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
             said.lost += count;
@@ -136,9 +140,9 @@ impl Tally {
             std::mem::take(&mut said.lost)
         };
         let Self { things, target, .. } = self;
-        let cause = cause.map_or_else(String::new, |cause| format!(": {cause}"));
+        let why = why.map_or_else(String::new, |why| format!(": {why}"));
         say(&format!(
-            "{lost} {things} lost: {target} did not take them ({error}{cause})"
+            "{lost} {things} lost: {target} did not take them ({error}{why})"
         ));
     }
 
@@ -150,7 +154,10 @@ impl Tally {
             exported,
             failed,
             waiting: taken.saturating_sub(exported + failed),
-            dropped: 0,
+            dropped: match self.has_begun_last() {
+                true => 0,
+                false => self.left.load(Ordering::Relaxed),
+            },
         }
     }
 }
@@ -161,13 +168,15 @@ impl Tally {
 pub struct Exported {
     /// Taken by the other side.
     pub exported: u64,
-    /// Lost when an export failed.
+    /// Lost when an export failed, or was rejected in part (over HTTP: gRPC's exporter does not
+    /// tell).
     pub failed: u64,
     /// In the queue, in an export under way, or dropped as the queue was full: after the
     /// shutdown these are [`dropped`](Self::dropped).
     pub waiting: u64,
-    /// Never tried, as the queue was full or the time for the shutdown over. Not known for
-    /// metrics, which don't queue.
+    /// Lost without an answer, as the queue was full or the time for the shutdown over. Metrics
+    /// don't queue: these are the points of an export that was under way, and those that the
+    /// last one would have had.
     pub dropped: u64,
 }
 
@@ -176,168 +185,5 @@ const fn class(error: &OTelSdkError) -> &'static str {
         OTelSdkError::AlreadyShutdown => "already_shutdown",
         OTelSdkError::Timeout(_) => "timeout",
         _ => "export_failed",
-    }
-}
-
-/// An exporter or a processor that is counted.
-pub(crate) struct Counted<T> {
-    inner: T,
-    tally: Arc<Tally>,
-}
-
-impl<T> Counted<T> {
-    pub(crate) const fn new(inner: T, tally: Arc<Tally>) -> Self {
-        Self { inner, tally }
-    }
-}
-
-impl<T> fmt::Debug for Counted<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Counted").field(&self.tally).finish()
-    }
-}
-
-impl<E: SpanExporter> SpanExporter for Counted<E> {
-    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
-        let count = batch.len();
-        let result = self.inner.export(batch).await;
-        self.tally.tell(count, &result);
-        result
-    }
-
-    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.inner.shutdown_with_timeout(timeout)
-    }
-
-    fn force_flush(&self) -> OTelSdkResult {
-        self.inner.force_flush()
-    }
-
-    fn set_resource(&mut self, resource: &Resource) {
-        self.inner.set_resource(resource);
-    }
-}
-
-impl<E: LogExporter> LogExporter for Counted<E> {
-    async fn export(&self, batch: LogBatch<'_>) -> OTelSdkResult {
-        let count = batch.iter().count();
-        let result = self.inner.export(batch).await;
-        self.tally.tell(count, &result);
-        result
-    }
-
-    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.inner.shutdown_with_timeout(timeout)
-    }
-
-    fn event_enabled(
-        &self,
-        level: opentelemetry::logs::Severity,
-        target: &str,
-        name: Option<&str>,
-    ) -> bool {
-        self.inner.event_enabled(level, target, name)
-    }
-
-    fn set_resource(&mut self, resource: &Resource) {
-        self.inner.set_resource(resource);
-    }
-}
-
-impl<E: PushMetricExporter> PushMetricExporter for Counted<E> {
-    async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
-        let count = points(metrics);
-        let result = self.inner.export(metrics).await;
-        self.tally.tell(count, &result);
-        result
-    }
-
-    fn force_flush(&self) -> OTelSdkResult {
-        self.inner.force_flush()
-    }
-
-    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.inner.shutdown_with_timeout(timeout)
-    }
-
-    fn temporality(&self) -> Temporality {
-        self.inner.temporality()
-    }
-}
-
-fn points(metrics: &ResourceMetrics) -> usize {
-    fn of<T>(data: &MetricData<T>) -> usize {
-        match data {
-            MetricData::Gauge(gauge) => gauge.data_points().count(),
-            MetricData::Sum(sum) => sum.data_points().count(),
-            MetricData::Histogram(histogram) => histogram.data_points().count(),
-            MetricData::ExponentialHistogram(histogram) => histogram.data_points().count(),
-        }
-    }
-    let all = metrics.scope_metrics().flat_map(|scope| scope.metrics());
-    all.map(|metric| match metric.data() {
-        AggregatedMetrics::F64(data) => of(data),
-        AggregatedMetrics::U64(data) => of(data),
-        AggregatedMetrics::I64(data) => of(data),
-    })
-    .sum()
-}
-
-impl<P: SpanProcessor> SpanProcessor for Counted<P> {
-    fn on_start(&self, span: &mut Span, cx: &Context) {
-        self.inner.on_start(span, cx);
-    }
-
-    fn on_end(&self, span: SpanData) {
-        if span.span_context.is_sampled() {
-            self.tally.take();
-        }
-        self.inner.on_end(span);
-    }
-
-    fn force_flush(&self) -> OTelSdkResult {
-        self.inner.force_flush()
-    }
-
-    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.inner.shutdown_with_timeout(timeout)
-    }
-
-    fn set_resource(&mut self, resource: &Resource) {
-        self.inner.set_resource(resource);
-    }
-}
-
-impl<P: opentelemetry_sdk::logs::LogProcessor> opentelemetry_sdk::logs::LogProcessor
-    for Counted<P>
-{
-    fn emit(
-        &self,
-        record: &mut opentelemetry_sdk::logs::SdkLogRecord,
-        scope: &opentelemetry::InstrumentationScope,
-    ) {
-        self.tally.take();
-        self.inner.emit(record, scope);
-    }
-
-    fn force_flush(&self) -> OTelSdkResult {
-        self.inner.force_flush()
-    }
-
-    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.inner.shutdown_with_timeout(timeout)
-    }
-
-    fn event_enabled(
-        &self,
-        level: opentelemetry::logs::Severity,
-        target: &str,
-        name: Option<&str>,
-    ) -> bool {
-        self.inner.event_enabled(level, target, name)
-    }
-
-    fn set_resource(&mut self, resource: &Resource) {
-        self.inner.set_resource(resource);
     }
 }

@@ -196,6 +196,10 @@ impl Logs {
     /// [`export`](Self::export), sends the events on. Its filter is its own: it doesn't decide
     /// which spans another layer of the subscriber sees.
     ///
+    /// A layer that may be missing beside it is an `Option`. An empty `Vec` of layers, anywhere in
+    /// a subscriber, makes `tracing-subscriber` take it that nobody wants anything: no line is
+    /// written then.
+    ///
     /// ```
     /// use otel_ml_sdk::log::{LogFormat, Logs, install_subscriber};
     /// use otel_ml_sdk::otel_ml::opentelemetry::global;

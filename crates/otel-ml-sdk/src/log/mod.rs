@@ -111,6 +111,8 @@ pub struct Logs {
     directives: Option<String>,
     output: Option<Output>,
     provider: Option<SdkLoggerProvider>,
+    /// `None` for the process's own.
+    variables: Option<Variables>,
 }
 
 impl Logs {
@@ -122,6 +124,15 @@ impl Logs {
             directives: None,
             output: None,
             provider: None,
+            variables: None,
+        }
+    }
+
+    /// Reads `RUST_LOG` from there.
+    pub(crate) fn reading(self, variables: Variables) -> Self {
+        Self {
+            variables: Some(variables),
+            ..self
         }
     }
 
@@ -176,8 +187,10 @@ impl Logs {
 
     fn directives(&self) -> String {
         let given = self.directives.clone();
+        let variables = self.variables.clone();
+        let variables = variables.unwrap_or_else(Variables::of_process);
         given
-            .or_else(|| Variables::of_process().text(FILTER_VARIABLE))
+            .or_else(|| variables.text(FILTER_VARIABLE))
             .unwrap_or_else(|| "info".to_owned())
     }
 

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Uri};
-use percent_encoding::percent_decode_str;
 
+use super::headers::headers;
 use super::settings::{Compression, Otlp, Protocol};
 use crate::error::{ErrorKind, InitError};
-use crate::tally::Cause;
+use crate::told::Told;
 use crate::variables::{Variables, wrong};
 
 /// What is exported.
@@ -40,6 +40,7 @@ impl Signal {
 /// The settings of one signal's exporter.
 #[derive(Clone, Debug)]
 pub(crate) struct Resolved {
+    pub(crate) signal: Signal,
     pub(crate) protocol: Protocol,
     /// With the signal's path, over HTTP.
     pub(crate) endpoint: Uri,
@@ -50,7 +51,7 @@ pub(crate) struct Resolved {
     pub(crate) client: Option<(PathBuf, PathBuf)>,
     /// What looks wrong but may be meant.
     pub(crate) doubts: Vec<String>,
-    pub(crate) cause: Cause,
+    pub(crate) told: Told,
 }
 
 /// A setting of one signal or of all: its value, and the name by which it was set.
@@ -85,10 +86,15 @@ impl Lookup<'_> {
 impl Resolved {
     /// Where it goes to, for messages.
     pub(crate) fn target(&self) -> String {
-        let scheme = self.endpoint.scheme_str().unwrap_or("http");
-        let authority = self.endpoint.authority().map_or("", |it| it.as_str());
-        format!("{scheme}://{authority}{}", self.endpoint.path())
+        target(&self.endpoint)
     }
+}
+
+/// Without the query, which may hold a key.
+fn target(endpoint: &Uri) -> String {
+    let scheme = endpoint.scheme_str().unwrap_or("http");
+    let authority = endpoint.authority().map_or("", |it| it.as_str());
+    format!("{scheme}://{authority}{}", endpoint.path())
 }
 
 impl Otlp {
@@ -132,15 +138,16 @@ impl Otlp {
         let certificate = self.certificate.clone();
         let certificate = certificate.or_else(|| Some(lookup.text("CERTIFICATE")?.1.into()));
         Ok(Resolved {
+            signal,
             doubts: doubts(protocol, &endpoint),
             protocol,
-            headers: self.headers_of(&lookup)?,
+            headers: headers(lookup.text("HEADERS"), &self.headers)?,
             endpoint,
             timeout,
             compression,
             certificate,
             client,
-            cause: Cause::default(),
+            told: Told::default(),
         })
     }
 
@@ -169,9 +176,6 @@ impl Otlp {
             };
             url = format!("{scheme}://{url}");
         }
-        if protocol == Protocol::HttpProtobuf && !is_whole {
-            url = format!("{}/{}", url.trim_end_matches('/'), lookup.signal.path());
-        }
         if url.contains('@') {
             return Err(InitError::new(
                 ErrorKind::Setting,
@@ -182,57 +186,37 @@ impl Otlp {
             ));
         }
         let uri: Option<Uri> = url.parse().ok();
-        uri.filter(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some())
-            .ok_or_else(|| {
-                wrong(
-                    &name,
-                    &value,
-                    "a URL such as `http://collector:4318` is wanted",
-                )
-            })
-    }
-
-    fn headers_of(&self, lookup: &Lookup<'_>) -> Result<Vec<(HeaderName, HeaderValue)>, InitError> {
-        let mut headers: Vec<(HeaderName, HeaderValue)> = Vec::new();
-        let mut set = |name: &str, value: &str| {
-            let mut parsed = HeaderValue::try_from(value).ok()?;
-            parsed.set_sensitive(true);
-            let name = HeaderName::try_from(name).ok()?;
-            headers.retain(|(known, _)| *known != name);
-            headers.push((name, parsed));
-            Some(())
-        };
-        if let Some((setting, list)) = lookup.text("HEADERS") {
-            for (at, pair) in list.split(',').enumerate() {
-                if pair.trim().is_empty() {
-                    continue;
-                }
-                let pair = pair.split_once('=').and_then(|(name, value)| {
-                    let value = percent_decode_str(value.trim()).decode_utf8_lossy();
-                    set(name.trim(), &value)
-                });
-                if pair.is_none() {
-                    return Err(no_header(&setting, at));
-                }
+        let uri = uri.filter(|uri| {
+            matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()
+        });
+        let uri = match protocol {
+            Protocol::HttpProtobuf if !is_whole => {
+                uri.and_then(|uri| below(uri, lookup.signal.path()))
             }
-        }
-        for (at, (name, value)) in self.headers.iter().enumerate() {
-            set(name, value).ok_or_else(|| no_header("Otlp::header", at))?;
-        }
-        Ok(headers)
+            _ => uri,
+        };
+        uri.ok_or_else(|| {
+            wrong(
+                &name,
+                &value,
+                "a URL such as `http://collector:4318` is wanted",
+            )
+        })
     }
 }
 
-/// Nothing of what was said is repeated: it may be a credential.
-fn no_header(setting: &str, at: usize) -> InitError {
-    InitError::new(
-        ErrorKind::Setting,
-        format!(
-            "{setting}: number {} won't do: `name=value` pairs of headers are wanted, separated by \
-             commas and percent-encoded",
-            at + 1
-        ),
-    )
+/// `path` below that of `base`, whose query stays.
+fn below(base: Uri, path: &str) -> Option<Uri> {
+    let mut parts = base.into_parts();
+    let known = parts.path_and_query.take();
+    let known = known.as_ref();
+    let folder = known.map_or("", |known| known.path().trim_end_matches('/'));
+    let whole = match known.and_then(|known| known.query()) {
+        Some(query) => format!("{folder}/{path}?{query}"),
+        None => format!("{folder}/{path}"),
+    };
+    parts.path_and_query = Some(whole.parse().ok()?);
+    Uri::from_parts(parts).ok()
 }
 
 const PROTOCOLS: &str = "`grpc` or `http/protobuf` is wanted";
@@ -286,8 +270,9 @@ fn doubts(protocol: Protocol, endpoint: &Uri) -> Vec<String> {
         return Vec::new();
     }
     vec![format!(
-        "OTLP goes to {endpoint} as {}, but port {} speaks {} by convention: set \
+        "OTLP goes to {} as {}, but port {} speaks {} by convention: set \
          OTEL_EXPORTER_OTLP_PROTOCOL={} or use port {}",
+        target(endpoint),
         protocol.name(),
         other.port(),
         other.name(),
@@ -297,184 +282,4 @@ fn doubts(protocol: Protocol, endpoint: &Uri) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ErrorKind;
-
-    fn resolve(otlp: &Otlp, set: &'static [(&str, &str)]) -> Result<Resolved, InitError> {
-        let variables = Variables::from(|name: &str| {
-            let found = set.iter().find(|(known, _)| *known == name);
-            found.map(|(_, value)| (*value).to_owned())
-        });
-        otlp.resolve(Signal::Traces, &variables)
-    }
-
-    fn message(set: &'static [(&str, &str)]) -> String {
-        let error = resolve(&Otlp::new(), set).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Setting);
-        error.to_string()
-    }
-
-    #[test]
-    fn code_is_over_the_signals_variable_over_the_common_one() {
-        let set = &[
-            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
-            ("OTEL_EXPORTER_OTLP_TIMEOUT", "100"),
-            ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "200"),
-            ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a:1"),
-        ];
-        let by_variables = resolve(&Otlp::new(), set).unwrap();
-        assert_eq!(by_variables.protocol, Protocol::Grpc);
-        assert_eq!(by_variables.timeout, Duration::from_millis(200));
-        assert_eq!(by_variables.compression, Compression::Gzip);
-        assert_eq!(by_variables.endpoint, "http://a:1");
-        let code = Otlp::new()
-            .protocol(Protocol::HttpProtobuf)
-            .endpoint("https://b/otlp/")
-            .timeout(Duration::from_secs(1))
-            .compression(Compression::None);
-        let by_code = resolve(&code, set).unwrap();
-        assert_eq!(by_code.protocol, Protocol::HttpProtobuf);
-        assert_eq!(by_code.endpoint, "https://b/otlp/v1/traces");
-        assert_eq!(by_code.timeout, Duration::from_secs(1));
-        assert_eq!(by_code.compression, Compression::None);
-    }
-
-    #[test]
-    fn the_signals_own_http_endpoint_is_taken_as_it_is() {
-        let set = &[
-            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
-            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://a:1/in"),
-        ];
-        assert_eq!(
-            resolve(&Otlp::new(), set).unwrap().endpoint,
-            "http://a:1/in"
-        );
-    }
-
-    #[test]
-    fn grpc_without_a_scheme_is_secure_unless_told() {
-        let secure = &[
-            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", "a:4317"),
-        ];
-        assert_eq!(
-            resolve(&Otlp::new(), secure).unwrap().endpoint,
-            "https://a:4317"
-        );
-        let plain = &[
-            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", "a:4317"),
-            ("OTEL_EXPORTER_OTLP_INSECURE", "true"),
-        ];
-        assert_eq!(
-            resolve(&Otlp::new(), plain).unwrap().endpoint,
-            "http://a:4317"
-        );
-    }
-
-    #[test]
-    fn headers_are_decoded_and_the_last_of_a_name_counts() {
-        let set = &[(
-            "OTEL_EXPORTER_OTLP_HEADERS",
-            "authorization=Bearer%20x, x-a=1,,X-A=2",
-        )];
-        let headers = resolve(&Otlp::new().header("x-b", "3"), set)
-            .unwrap()
-            .headers;
-        let headers: Vec<_> = headers
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
-            .collect();
-        assert_eq!(
-            headers,
-            [("authorization", "Bearer x"), ("x-a", "2"), ("x-b", "3")]
-        );
-    }
-
-    #[test]
-    fn what_is_wrong_is_named_with_what_is_wanted() {
-        for (set, name, wanted) in [
-            (
-                &[("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")],
-                "OTEL_EXPORTER_OTLP_PROTOCOL",
-                "`grpc`",
-            ),
-            (
-                &[("OTEL_EXPORTER_OTLP_ENDPOINT", "collector")],
-                "OTEL_EXPORTER_OTLP_ENDPOINT",
-                "URL",
-            ),
-            (
-                &[("OTEL_EXPORTER_OTLP_TIMEOUT", "10s")],
-                "OTEL_EXPORTER_OTLP_TIMEOUT",
-                "milliseconds",
-            ),
-            (
-                &[("OTEL_EXPORTER_OTLP_COMPRESSION", "br")],
-                "OTEL_EXPORTER_OTLP_COMPRESSION",
-                "`gzip`",
-            ),
-            (
-                &[("OTEL_EXPORTER_OTLP_HEADERS", "a b=c")],
-                "OTEL_EXPORTER_OTLP_HEADERS",
-                "name=value",
-            ),
-            (
-                &[("OTEL_EXPORTER_OTLP_TIMEOUT", "0")],
-                "OTEL_EXPORTER_OTLP_TIMEOUT",
-                "milliseconds",
-            ),
-            (
-                &[("OTEL_EXPORTER_OTLP_HEADERS", "alone")],
-                "OTEL_EXPORTER_OTLP_HEADERS",
-                "name=value",
-            ),
-            (
-                &[("OTEL_EXPORTER_OTLP_CLIENT_KEY", "k")],
-                "OTEL_EXPORTER_OTLP_CLIENT_KEY",
-                "CLIENT_CERTIFICATE",
-            ),
-        ] {
-            let message = message(set);
-            assert!(
-                message.contains(name) && message.contains(wanted),
-                "{message}"
-            );
-        }
-    }
-
-    #[test]
-    fn no_credential_is_in_a_message() {
-        for set in [
-            &[("OTEL_EXPORTER_OTLP_HEADERS", "bad name=secret")],
-            &[("OTEL_EXPORTER_OTLP_HEADERS", "authorization: Bearer secret")],
-            &[(
-                "OTEL_EXPORTER_OTLP_HEADERS",
-                "authorization: Basic secret==",
-            )],
-            &[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://me:secret@host:4318")],
-        ] {
-            let message = message(set);
-            assert!(!message.contains("secret"), "{message}");
-        }
-        let otlp = Otlp::new().header("authorization", "secret");
-        assert!(!format!("{otlp:?}").contains("secret"));
-        let resolved = resolve(&otlp, &[]).unwrap();
-        assert!(!format!("{resolved:?}").contains("secret"));
-    }
-
-    #[test]
-    fn a_port_of_the_other_protocol_is_doubted() {
-        let grpc = Otlp::new().protocol(Protocol::Grpc);
-        let doubted = resolve(&grpc.clone().endpoint("http://a:4318"), &[]).unwrap();
-        assert!(doubted.doubts[0].contains("OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"));
-        assert!(
-            resolve(&grpc.endpoint("http://a:4317"), &[])
-                .unwrap()
-                .doubts
-                .is_empty()
-        );
-    }
-}
+mod tests;

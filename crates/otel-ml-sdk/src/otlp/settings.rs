@@ -135,8 +135,8 @@ impl Otlp {
         }
     }
 
-    /// How what is sent is compressed. Not at all by default; [`Compression::None`] does not take
-    /// back what a variable says.
+    /// How what is sent is compressed. Not at all by default. Over gRPC, [`Compression::None`]
+    /// can't take back what the process's own variable says: that is an error.
     pub fn compression(self, compression: Compression) -> Self {
         Self {
             compression: Some(compression),

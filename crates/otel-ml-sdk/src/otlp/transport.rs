@@ -3,9 +3,12 @@
 use opentelemetry_otlp::{LogExporter, MetricExporter, SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::metrics::Temporality;
 
+#[cfg(feature = "otlp-grpc")]
+use super::grpc;
+#[cfg(feature = "otlp-http")]
+use super::http;
 use super::resolve::Resolved;
 use super::settings::{Compression, Protocol};
-use super::tls;
 use crate::error::{ErrorKind, InitError};
 
 /// Makes exporters, and keeps what they share.
@@ -36,8 +39,9 @@ macro_rules! exporters {
                         .with_endpoint(settings.endpoint.to_string())
                         .with_timeout(settings.timeout)
                         .with_interceptor(grpc::headers(settings));
-                    if let Some(compression) = compression(settings.compression) {
-                        builder = builder.with_compression(compression);
+                    match compression(settings.compression) {
+                        Some(compression) => builder = builder.with_compression(compression),
+                        None => grpc::check_uncompressed(settings.signal)?,
                     }
                     if settings.is_https() {
                         builder = builder.with_tls_config(grpc::tls(settings)?);
@@ -101,7 +105,7 @@ impl Drop for Transport {
 }
 
 impl Resolved {
-    fn is_https(&self) -> bool {
+    pub(super) fn is_https(&self) -> bool {
         self.endpoint.scheme_str() == Some("https")
     }
 }
@@ -130,132 +134,4 @@ fn not_compiled_in(protocol: Protocol) -> InitError {
             "OTLP was asked for over {protocol:?}, which is not compiled in: enable the feature `{feature}` of otel-ml-sdk"
         ),
     )
-}
-
-#[cfg(feature = "otlp-grpc")]
-mod grpc {
-    use tonic::Request;
-    use tonic::metadata::MetadataMap;
-    use tonic::service::Interceptor;
-    use tonic::transport::{Certificate, ClientTlsConfig, Identity};
-
-    use super::{Resolved, tls};
-    use crate::error::InitError;
-
-    /// Headers in place of those that the exporter reads from the environment itself.
-    pub(super) fn headers(settings: &Resolved) -> impl Interceptor + Clone + Send + Sync + 'static {
-        let headers = settings.headers.clone();
-        move |mut request: Request<()>| {
-            let metadata = std::mem::take(request.metadata_mut());
-            let mut all = metadata.into_headers();
-            all.extend(headers.iter().cloned());
-            *request.metadata_mut() = MetadataMap::from_headers(all);
-            Ok(request)
-        }
-    }
-
-    /// Everything is looked through first: tonic would pass over a file without certificates.
-    pub(super) fn tls(settings: &Resolved) -> Result<ClientTlsConfig, InitError> {
-        let mut config = match &settings.certificate {
-            Some(file) => {
-                tls::trusted(file)?;
-                ClientTlsConfig::new().ca_certificate(Certificate::from_pem(tls::read(file)?))
-            }
-            None => ClientTlsConfig::new().with_native_roots(),
-        };
-        if let Some((certificate, key)) = &settings.client {
-            tls::identity(certificate, key)?;
-            let pem = (tls::read(certificate)?, tls::read(key)?);
-            config = config.identity(Identity::from_pem(pem.0, pem.1));
-        }
-        Ok(config)
-    }
-}
-
-#[cfg(feature = "otlp-http")]
-mod http {
-    use std::sync::Arc;
-
-    use ::http::{HeaderMap, Request, Response};
-    use opentelemetry_http::{Bytes, HttpClient, HttpError};
-    use reqwest::blocking::Client;
-    use rustls::{ClientConfig, RootCertStore};
-
-    use super::{Resolved, tls};
-    use crate::error::{ErrorKind, InitError};
-    use crate::tally::Cause;
-
-    /// A client that tells why it failed: the exporter says `network error` only.
-    #[derive(Debug)]
-    pub(super) struct Telling {
-        client: Client,
-        headers: HeaderMap,
-        cause: Cause,
-    }
-
-    #[async_trait::async_trait]
-    impl HttpClient for Telling {
-        async fn send_bytes(
-            &self,
-            mut request: Request<Bytes>,
-        ) -> Result<Response<Bytes>, HttpError> {
-            // In place of those that the exporter reads from the environment itself.
-            request.headers_mut().extend(self.headers.clone());
-            let result = self.client.send_bytes(request).await;
-            if let Err(error) = &result {
-                // Its own text has the URL, which may hold a key.
-                let own = error.source().unwrap_or(error.as_ref());
-                self.cause.set(own);
-            }
-            result
-        }
-    }
-
-    /// Made on a thread of its own: reqwest's blocking client can't be made inside a runtime.
-    pub(super) fn client(settings: &Resolved) -> Result<Telling, InitError> {
-        let tls = config(settings)?;
-        let timeout = settings.timeout;
-        let made = std::thread::spawn(move || {
-            Client::builder()
-                .tls_backend_preconfigured(tls)
-                .redirect(reqwest::redirect::Policy::none())
-                .timeout(timeout)
-                .build()
-        });
-        let failed = |why: Box<dyn std::error::Error + Send + Sync>| {
-            InitError::new(ErrorKind::System, "no HTTP client for OTLP").because(why)
-        };
-        match made.join() {
-            Ok(Ok(client)) => Ok(Telling {
-                client,
-                headers: settings.headers.iter().cloned().collect(),
-                cause: settings.cause.clone(),
-            }),
-            Ok(Err(error)) => Err(failed(error.into())),
-            Err(_) => Err(failed("its thread panicked".into())),
-        }
-    }
-
-    fn config(settings: &Resolved) -> Result<ClientConfig, InitError> {
-        let wrong = |error: rustls::Error| {
-            InitError::new(ErrorKind::Tls, "TLS for OTLP can't be set up").because(error)
-        };
-        let mut roots = RootCertStore::empty();
-        match &settings.certificate {
-            Some(file) => roots = tls::trusted(file)?,
-            None if settings.is_https() => {
-                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            }
-            None => {}
-        }
-        let builder = ClientConfig::builder_with_provider(Arc::new(tls::provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(wrong)?
-            .with_root_certificates(roots);
-        let Some((certificate, key)) = &settings.client else {
-            return Ok(builder.with_no_client_auth());
-        };
-        let (chain, key) = tls::identity(certificate, key)?;
-        builder.with_client_auth_cert(chain, key).map_err(wrong)
-    }
 }

@@ -2,10 +2,18 @@
 
 #![cfg(test)]
 
+#[cfg(any(
+    feature = "tracing",
+    feature = "log",
+    all(feature = "otlp-grpc", feature = "otlp-http")
+))]
+mod alone;
 mod file;
 #[cfg(any(feature = "tracing", feature = "log"))]
 mod log;
 #[cfg(all(feature = "otlp-grpc", feature = "otlp-http"))]
 mod otlp;
+#[cfg(all(feature = "otlp-grpc", feature = "otlp-http"))]
+mod propagators;
 #[cfg(all(feature = "otlp-grpc", feature = "otlp-http"))]
 mod settings;

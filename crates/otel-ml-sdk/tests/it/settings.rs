@@ -1,8 +1,6 @@
 //! What variables and code say, and what is said of what won't do.
 
 use opentelemetry::metrics::{Meter, MeterProvider as _};
-use opentelemetry::propagation::text_map_propagator::FieldIter;
-use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
 use opentelemetry::trace::{Span as _, Tracer as _, TracerProvider as _};
 use opentelemetry::{Context, Key, KeyValue, Value};
 use opentelemetry_sdk::Resource;
@@ -15,10 +13,10 @@ use otel_ml_sdk::{Batch, Builder, Destination, ErrorKind, builder};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-type Variables = &'static [(&'static str, &'static str)];
+pub(crate) type Variables = &'static [(&'static str, &'static str)];
 
 /// Nothing is sent anywhere.
-fn quiet(variables: Variables) -> Builder {
+pub(crate) fn quiet(variables: Variables) -> Builder {
     reading(variables).traces_to([]).metrics_to([]).logs_to([])
 }
 
@@ -295,28 +293,6 @@ fn limits_of_a_span_are_as_told() {
     assert_eq!(kept.1[0].dropped_attributes_count, 3);
 }
 
-#[derive(Debug)]
-struct Silent;
-
-impl TextMapPropagator for Silent {
-    fn inject_context(&self, _cx: &Context, _injector: &mut dyn Injector) {}
-
-    fn extract_with_context(&self, cx: &Context, _extractor: &dyn Extractor) -> Context {
-        cx.clone()
-    }
-
-    fn fields(&self) -> FieldIter<'_> {
-        FieldIter::new(&[])
-    }
-}
-
-#[test]
-fn propagators_go_by_the_names_they_were_given() {
-    let variables: Variables = &[("OTEL_PROPAGATORS", "tracecontext,b3,baggage")];
-    let guard = quiet(variables).propagator("b3", Silent).build();
-    assert!(guard.is_ok());
-}
-
 #[test]
 fn a_queue_of_nothing_is_refused_in_code_too() {
     let error = builder()
@@ -328,6 +304,15 @@ fn a_queue_of_nothing_is_refused_in_code_too() {
         .build()
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Setting);
+}
+
+#[test]
+fn a_limit_of_no_series_is_refused() {
+    let error = quiet(&[]).metrics_to([Destination::Console]);
+    let error = error.cardinality_limit(0).build().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Setting);
+    let message = error.to_string();
+    assert!(message.contains("cardinality_limit") && message.contains("at least 1"));
 }
 
 fn exported(limit: Option<usize>, record: impl Fn(&Meter)) -> Vec<ResourceMetrics> {

@@ -1,26 +1,12 @@
 //! What may be there once only: each test in a process of its own.
 
-use std::process::{Command, Output};
-
 use otel_ml_sdk::ErrorKind;
 use otel_ml_sdk::log::{LogFormat, Logs};
 
-/// Runs the test `name` of this file, which is ignored otherwise, with `RUST_LOG` set.
-fn alone(name: &str, directives: &str) -> Output {
+/// The lines of JSON that the test `name` of this file writes, with `RUST_LOG` set.
+fn lines(name: &str, directives: &str) -> Vec<serde_json::Value> {
     let name = format!("log::install::{name}");
-    Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", &name, "--ignored", "--nocapture"])
-        .env("RUST_LOG", directives)
-        .output()
-        .unwrap()
-}
-
-/// The lines of JSON on stderr of a test that passed.
-fn lines(child: &Output) -> Vec<serde_json::Value> {
-    let out = String::from_utf8_lossy(&child.stdout);
-    let lines = String::from_utf8(child.stderr.clone()).unwrap();
-    assert!(child.status.success(), "{out}{lines}");
-    assert!(out.contains("1 passed"), "{out}");
+    let lines = crate::alone::alone(&name, &[("RUST_LOG", directives)]);
     let lines = lines.lines().filter(|line| line.starts_with('{'));
     lines.map(|l| serde_json::from_str(l).unwrap()).collect()
 }
@@ -28,8 +14,7 @@ fn lines(child: &Output) -> Vec<serde_json::Value> {
 #[cfg(feature = "tracing")]
 #[test]
 fn a_subscriber_is_installed_once() {
-    let child = alone("subscribing_twice", "info,it=debug");
-    let found = lines(&child);
+    let found = lines("subscribing_twice", "info,it=debug");
     let messages: Vec<_> = found.iter().map(|line| &line["message"]).collect();
     assert_eq!(messages, ["of this test", "of another"]);
 }
@@ -51,8 +36,7 @@ fn subscribing_twice() {
 #[cfg(feature = "log")]
 #[test]
 fn a_logger_is_installed_once() {
-    let child = alone("logging_twice", "info,it=debug");
-    let found = lines(&child);
+    let found = lines("logging_twice", "info,it=debug");
     let messages: Vec<_> = found.iter().map(|line| &line["message"]).collect();
     assert_eq!(messages, ["of this test", "of another"]);
     assert_eq!(found[0]["tokens"], 12);
@@ -76,8 +60,8 @@ fn logging_twice() {
 
 #[test]
 fn a_wrong_variable_is_named() {
-    let child = alone("installing_by_a_wrong_variable", "it=loud");
-    assert_eq!(lines(&child), [serde_json::Value::Null; 0]);
+    let found = lines("installing_by_a_wrong_variable", "it=loud");
+    assert_eq!(found, [serde_json::Value::Null; 0]);
 }
 
 #[test]
@@ -90,13 +74,16 @@ fn installing_by_a_wrong_variable() {
     let error = logs.install_log().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Setting);
     assert!(error.to_string().contains("RUST_LOG: `it=loud`"), "{error}");
+    let given = |name: &str| (name == "RUST_LOG").then(|| "it=silent".to_owned());
+    let error = otel_ml_sdk::builder().variables(given).log(logs).init();
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("RUST_LOG: `it=silent`"), "{error}");
 }
 
 #[cfg(feature = "tracing")]
 #[test]
 fn info_is_logged_unless_told_otherwise() {
-    let child = alone("logging_by_default", " ");
-    let found = lines(&child);
+    let found = lines("logging_by_default", " ");
     let messages: Vec<_> = found.iter().map(|line| &line["message"]).collect();
     assert_eq!(messages, ["informing"]);
 }
@@ -108,4 +95,25 @@ fn logging_by_default() {
     Logs::new(LogFormat::Json).install_tracing().unwrap();
     tracing::debug!("left out");
     tracing::info!("informing");
+}
+
+#[cfg(feature = "tracing")]
+#[test]
+fn the_filter_is_read_from_the_variables_that_were_given() {
+    let found = lines("filtering_by_given_variables", "off");
+    let messages: Vec<_> = found.iter().map(|line| &line["message"]).collect();
+    assert_eq!(messages, ["asked for"]);
+}
+
+#[cfg(feature = "tracing")]
+#[test]
+#[ignore = "run by the test above"]
+fn filtering_by_given_variables() {
+    let given = |name: &str| (name == "RUST_LOG").then(|| "it=debug".to_owned());
+    let builder = otel_ml_sdk::builder().variables(given);
+    let builder = builder.traces_to([]).metrics_to([]).logs_to([]);
+    let guard = builder.log(Logs::new(LogFormat::Json)).init().unwrap();
+    tracing::debug!("asked for");
+    tracing::info!(target: "other", "left out");
+    drop(guard);
 }

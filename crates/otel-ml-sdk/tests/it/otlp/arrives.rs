@@ -3,10 +3,10 @@ use opentelemetry::trace::{TraceContextExt as _, Tracer as _, TracerProvider as 
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::resource::v1::Resource;
-use otel_ml_sdk::{Compression, Guard, Otlp};
+use otel_ml_sdk::{Compression, Guard, Otlp, Protocol};
 
 use super::sink::{Manners, Sink};
-use super::{LONG, PROTOCOLS, patient, sending};
+use super::{LONG, PROTOCOLS, patient, sending, sending_to};
 
 fn text<'a>(resource: &'a Resource, key: &str) -> Option<&'a str> {
     let attribute = resource.attributes.iter().find(|known| known.key == key)?;
@@ -107,8 +107,8 @@ fn headers_and_compression_are_as_told() {
             record(&guard);
             guard.shutdown();
             let taken = sink.taken();
-            assert!(taken.tenants.len() >= 3, "{protocol:?} {compression:?}");
-            assert!(taken.tenants.iter().all(|tenant| tenant == "research"));
+            assert!(taken.headers.len() >= 3, "{protocol:?} {compression:?}");
+            assert!(taken.headers.iter().all(|it| it["x-tenant"] == "research"));
             match encoding {
                 None => assert!(taken.encodings.is_empty()),
                 Some(encoding) => {
@@ -118,6 +118,19 @@ fn headers_and_compression_are_as_told() {
             }
         }
     }
+}
+
+/// How a key is given where a Collector is reached by a URL alone.
+#[test]
+fn a_query_goes_along_with_the_path_of_the_signal() {
+    let protocol = Protocol::HttpProtobuf;
+    let sink = Sink::start(protocol, Manners::Takes);
+    let endpoint = format!("{}/?key=secret", sink.endpoint());
+    let guard = patient(sending_to(endpoint, protocol)).build().unwrap();
+    record(&guard);
+    assert!(guard.shutdown().in_time);
+    assert_eq!(sink.taken().traces.len(), 1);
+    assert_eq!(sink.taken().queries, ["key=secret"; 3]);
 }
 
 #[test]

@@ -2,7 +2,6 @@
 
 use std::net::TcpListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc;
 use std::time::Duration;
 
 use opentelemetry::logs::{Logger as _, LoggerProvider as _};
@@ -10,7 +9,7 @@ use opentelemetry::trace::{Tracer as _, TracerProvider as _};
 use otel_ml_sdk::{Batch, Exported, Guard, Protocol, Report};
 
 use super::sink::{Manners, Sink};
-use super::{LONG, PROTOCOLS, patient, sending, sending_to};
+use super::{LONG, PROTOCOLS, patient, sending, sending_to, within};
 
 const SPANS: u64 = 1000;
 
@@ -19,13 +18,6 @@ fn record(guard: &Guard) {
     for _ in 0..SPANS {
         drop(tracer.start("work"));
     }
-}
-
-/// Fails the test in place of hanging.
-fn within<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    let (done, wait) = mpsc::channel();
-    std::thread::spawn(move || done.send(work()));
-    wait.recv_timeout(LONG).expect("it came to no end")
 }
 
 fn all(spans: Exported) -> u64 {

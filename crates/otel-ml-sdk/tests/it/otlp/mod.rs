@@ -2,8 +2,12 @@
 
 mod arrives;
 mod ends;
+mod environment;
+mod lost;
 mod sink;
+mod starts;
 
+use std::sync::mpsc;
 use std::time::Duration;
 
 use otel_ml_sdk::{Batch, Builder, Otlp, Protocol, builder};
@@ -34,4 +38,11 @@ fn patient(builder: Builder) -> Builder {
         .span_batches(batch)
         .log_batches(batch)
         .metric_interval(LONG)
+}
+
+/// Fails the test in place of hanging.
+fn within<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, wait) = mpsc::channel();
+    std::thread::spawn(move || done.send(work()));
+    wait.recv_timeout(LONG).expect("it came to no end")
 }

@@ -24,7 +24,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
 };
 use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, ExportTraceServiceResponse,
+    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use otel_ml_sdk::Protocol;
 use prost::Message;
@@ -41,6 +41,8 @@ pub(crate) enum Manners {
     Hangs,
     /// Refuses for good.
     Rejects,
+    /// Takes all, and says that it did not take one.
+    TakesInPart,
 }
 
 #[derive(Debug, Default)]
@@ -48,8 +50,10 @@ pub(crate) struct Taken {
     pub(crate) traces: Vec<ExportTraceServiceRequest>,
     pub(crate) metrics: Vec<ExportMetricsServiceRequest>,
     pub(crate) logs: Vec<ExportLogsServiceRequest>,
-    /// The values of `x-tenant`, one for each request.
-    pub(crate) tenants: Vec<String>,
+    /// Those of each request.
+    pub(crate) headers: Vec<HeaderMap>,
+    /// What stood behind the path of a request.
+    pub(crate) queries: Vec<String>,
     /// The values of `content-encoding` or `grpc-encoding`.
     pub(crate) encodings: Vec<String>,
 }
@@ -110,13 +114,13 @@ impl Shared {
         match self.manners {
             Manners::Hangs => std::future::pending().await,
             Manners::Rejects => Err(()),
-            Manners::Takes => {
+            Manners::Takes | Manners::TakesInPart => {
                 let mut taken = self.taken.lock().unwrap();
                 let text = |name: &str| {
                     let value = headers.get(name)?;
                     Some(value.to_str().unwrap().to_owned())
                 };
-                taken.tenants.extend(text("x-tenant"));
+                taken.headers.push(headers.clone());
                 taken
                     .encodings
                     .extend(text("content-encoding").or_else(|| text("grpc-encoding")));
@@ -134,6 +138,8 @@ async fn serve_http(listener: TcpListener, shared: Shared) {
         request: axum::extract::Request,
         next: axum::middleware::Next,
     ) -> axum::response::Response {
+        let query = request.uri().query().map(str::to_owned);
+        shared.taken.lock().unwrap().queries.extend(query);
         if let Some(encoding) = request.headers().get("content-encoding") {
             let encoding = encoding.to_str().unwrap().to_owned();
             shared.taken.lock().unwrap().encodings.push(encoding);
@@ -147,10 +153,19 @@ async fn serve_http(listener: TcpListener, shared: Shared) {
         keep: impl FnOnce(&mut Taken, M),
     ) -> Result<Bytes, StatusCode> {
         let request = M::decode(body).map_err(|_| StatusCode::BAD_REQUEST)?;
-        shared
-            .answer(&headers, |taken| keep(taken, request))
-            .await
-            .map_err(|()| StatusCode::FORBIDDEN)
+        let answer = shared.answer(&headers, |taken| keep(taken, request));
+        let answer: Bytes = answer.await.map_err(|()| StatusCode::FORBIDDEN)?;
+        if shared.manners == Manners::TakesInPart {
+            let partial_success = ExportTracePartialSuccess {
+                rejected_spans: 1,
+                error_message: "too\nold".to_owned(),
+            };
+            let partial_success = Some(partial_success);
+            return Ok(ExportTraceServiceResponse { partial_success }
+                .encode_to_vec()
+                .into());
+        }
+        Ok(answer)
     }
     let app = Router::new()
         .route(
