@@ -27,6 +27,10 @@ use otel_ml_sdk::{Batch, Builder, Exported, Otlp, Protocol, builder};
 /// Long enough that what takes longer has failed.
 const LONG: Duration = Duration::from_secs(60);
 
+/// The start-up and the end wait for no Collector: what waits for one takes [`LONG`], or the time
+/// that an export has.
+const AT_ONCE: Duration = Duration::from_secs(5);
+
 /// Runs `test` over both protocols, side by side; a failure names the one it was over.
 fn over_both(test: impl Fn(Protocol) + Sync) {
     thread::scope(|scope| {

@@ -19,6 +19,7 @@ use otel_ml_sdk::{Batch, Exported, Guard, Protocol};
 use peak_alloc::PeakAlloc;
 
 use crate::hanging::Hanging;
+use crate::otelcol::Collector;
 use crate::{LONG, over_both, patient, to};
 
 #[global_allocator]
@@ -32,6 +33,8 @@ enum Signal {
 
 /// What is recorded, in a process of its own.
 struct Load {
+    /// Where to; to what takes connections in that process, if it is empty.
+    endpoint: String,
     signal: Signal,
     protocol: Protocol,
     queue: usize,
@@ -57,6 +60,7 @@ fn log_records_that_wait_take_no_more_than_the_queue_and_a_batch() {
 fn is_bounded(signal: Signal) {
     over_both(|protocol| {
         let load = |queue, batch, count, timeout| Load {
+            endpoint: String::new(),
             signal,
             protocol,
             queue,
@@ -80,14 +84,25 @@ fn is_bounded(signal: Signal) {
         };
         let limit = fixed + queue * waiting + batch * exported + given_up;
         let timeout = Duration::from_millis(100);
-        let peak = load(queue, batch, 200_000, timeout).run().peak;
+        let own = load(queue, batch, 200_000, timeout);
+        let peak = own.run().peak;
+        let paused = Collector::new().started();
+        paused.pause();
+        let by_collector = Load {
+            endpoint: paused.endpoint(protocol),
+            ..own
+        };
+        let by_collector = by_collector.run().peak;
         println!(
             "{signal:?} over {protocol:?}: one takes {waiting} bytes while it waits, {exported} \
-             while its export is made ready, {sent} once it is sent: {peak} of {limit} bytes"
+             while its export is made ready, {sent} once it is sent: {peak} of {limit} bytes, \
+             {by_collector} with a real Collector"
         );
         assert!(waiting > TEXT && exported > sent && sent > TEXT);
-        assert!(peak > queue * waiting, "the queue was full");
-        assert!(peak <= limit + limit / 10, "{peak} bytes, not {limit}");
+        for peak in [peak, by_collector] {
+            assert!(peak > queue * waiting, "the queue was full");
+            assert!(peak <= limit + limit / 10, "{peak} bytes, not {limit}");
+        }
     });
 }
 
@@ -104,6 +119,7 @@ const VARIABLE: &str = "OTEL_ML_TEST_LOAD";
 impl Load {
     fn run(&self) -> Allocated {
         let Self {
+            endpoint,
             signal,
             protocol,
             queue,
@@ -113,7 +129,7 @@ impl Load {
         } = self;
         let is_grpc = *protocol == Protocol::Grpc;
         let millis = timeout.as_millis();
-        let load = format!("{signal:?} {is_grpc} {queue} {batch} {count} {millis}");
+        let load = format!("{signal:?} {is_grpc} {queue} {batch} {count} {millis} {endpoint}");
         let child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "memory::under_load", "--ignored", "--nocapture"])
             .env(VARIABLE, load)
@@ -140,13 +156,14 @@ impl Load {
 
     fn told() -> Self {
         let load = std::env::var(VARIABLE).unwrap();
-        let [signal, is_grpc, queue, batch, count, timeout] =
+        let [signal, is_grpc, queue, batch, count, timeout, endpoint] =
             *load.split(' ').collect::<Vec<_>>().as_slice()
         else {
             panic!("{load}");
         };
         let number = |text: &str| text.parse().unwrap();
         Self {
+            endpoint: endpoint.to_owned(),
             signal: match signal {
                 "Spans" => Signal::Spans,
                 _ => Signal::Records,
@@ -169,7 +186,12 @@ fn under_load() {
     let load = Load::told();
     let hanging = Hanging::start();
     let before = ALLOCATED.current_usage();
-    let otlp = to(hanging.endpoint(), load.protocol).timeout(load.timeout);
+    let is_own = load.endpoint.is_empty();
+    let endpoint = match is_own {
+        true => hanging.endpoint(),
+        false => load.endpoint.clone(),
+    };
+    let otlp = to(endpoint, load.protocol).timeout(load.timeout);
     let batch = Batch::new().queue_size(load.queue).batch_size(load.batch);
     let builder = patient(otlp).metrics_to([]);
     let builder = match load.signal {
@@ -185,7 +207,9 @@ fn under_load() {
     ALLOCATED.reset_peak_usage();
     record(load.batch);
     // More than this may not be sent before there is an answer.
-    hanging.wait_for((load.batch * TEXT).min(32_000));
+    if is_own {
+        hanging.wait_for((load.batch * TEXT).min(32_000));
+    }
     let sent = ALLOCATED.current_usage() - before;
     record(load.count - load.batch);
     if load.timeout < LONG {

@@ -10,10 +10,7 @@ use otel_ml_sdk::{Batch, Guard};
 
 use crate::otelcol::Collector;
 use crate::service::{record, serve};
-use crate::{LONG, all, over_both, patient, to, within};
-
-/// The start-up does not wait for a Collector: it is over long before an export is given up.
-const AT_ONCE: Duration = Duration::from_secs(5);
+use crate::{AT_ONCE, LONG, all, over_both, patient, to, within};
 
 #[test]
 fn what_is_recorded_once_it_is_up_arrives() {

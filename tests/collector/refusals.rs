@@ -2,42 +2,75 @@
 
 use std::time::Duration;
 
+use otel_ml::opentelemetry::KeyValue;
+use otel_ml::opentelemetry::metrics::MeterProvider as _;
 use otel_ml_sdk::{Batch, Otlp, Protocol, Report};
 use serde_json::json;
 
 use crate::hanging::Hanging;
 use crate::otelcol::Collector;
-use crate::service::{record, serve};
-use crate::{LONG, all, over_both, patient, to, within};
+use crate::service::{record, serve, write};
+use crate::{AT_ONCE, LONG, all, over_both, patient, to, within};
 
 const SPANS: usize = 1000;
+const RECORDS: usize = 700;
 
-/// Records more than the queue holds, and shuts down.
+/// Records more than the queues hold, and shuts down in the time allowed. The start is over at
+/// once, and so is the end where little time is allowed for it.
 fn lose(otlp: Otlp, allowed: Duration) -> Report {
-    within(LONG, move || {
-        let guard = patient(otlp)
-            .span_batches(Batch::new().queue_size(300).batch_size(100).delay(LONG))
-            .shutdown_within(allowed)
-            .build()
-            .unwrap();
-        record(&guard, SPANS);
-        guard.shutdown()
-    })
+    let queue = Batch::new().queue_size(300).batch_size(100).delay(LONG);
+    let builder = patient(otlp)
+        .span_batches(queue)
+        .log_batches(queue)
+        .shutdown_within(allowed);
+    let guard = within(AT_ONCE, || builder.build().unwrap());
+    record(&guard, SPANS);
+    write(&guard, RECORDS);
+    within(allowed + AT_ONCE, || guard.shutdown())
 }
 
 fn assert_all_lost(report: &Report) {
     assert_eq!(report.spans.exported, 0, "{:?}", report.spans);
     assert_eq!(all(report.spans), SPANS as u64);
+    assert_eq!(all(report.log_records), RECORDS as u64);
 }
 
 #[test]
 fn one_that_never_answers_is_not_waited_for_at_the_end() {
     over_both(|protocol| {
         let hanging = Hanging::start();
-        let otlp = to(hanging.endpoint(), protocol).timeout(LONG);
-        let report = lose(otlp, Duration::from_millis(300));
+        let paused = Collector::new().started();
+        paused.pause();
+        for endpoint in [hanging.endpoint(), paused.endpoint(protocol)] {
+            let otlp = to(endpoint, protocol).timeout(LONG);
+            let report = lose(otlp, Duration::from_millis(300));
+            assert!(!report.in_time, "{report:?}");
+            assert_all_lost(&report);
+            assert_eq!(report.log_records.exported, 0);
+            assert_eq!(report.metric_points.exported, 0);
+        }
+    });
+}
+
+/// The SDK counts what its queues drop by the global meter alone: here there is one instrument.
+#[test]
+fn metric_points_are_lost_and_counted_as_well() {
+    over_both(|protocol| {
+        let collector = Collector::new().started();
+        collector.pause();
+        let otlp = to(collector.endpoint(protocol), protocol).timeout(LONG);
+        let builder = patient(otlp).traces_to([]).logs_to([]);
+        let builder = builder.shutdown_within(Duration::from_millis(300));
+        let guard = within(AT_ONCE, || builder.build().unwrap());
+        let meter = guard.meter_provider().unwrap().meter("load");
+        let counter = meter.u64_counter("calls").build();
+        for call in 0..20 {
+            counter.add(1, &[KeyValue::new("call", call)]);
+        }
+        let report = within(AT_ONCE, || guard.shutdown());
         assert!(!report.in_time, "{report:?}");
-        assert_all_lost(&report);
+        let points = report.metric_points;
+        assert_eq!((points.exported, all(points)), (0, 20), "{points:?}");
     });
 }
 
@@ -50,6 +83,7 @@ fn one_that_never_answers_costs_each_batch_the_time_of_an_export() {
         assert!(report.in_time);
         assert_all_lost(&report);
         assert!(report.spans.failed >= 300, "the queue: {:?}", report.spans);
+        assert!(report.log_records.failed >= 300, "{report:?}");
     });
 }
 

@@ -104,3 +104,13 @@ pub(crate) fn record(guard: &Guard, count: usize) -> Vec<String> {
     });
     ids.collect()
 }
+
+/// Writes `count` log records.
+pub(crate) fn write(guard: &Guard, count: usize) {
+    let logger = guard.logger_provider().unwrap().logger("load");
+    for _ in 0..count {
+        let mut line = logger.create_log_record();
+        line.set_body(AnyValue::from("working"));
+        logger.emit(line);
+    }
+}

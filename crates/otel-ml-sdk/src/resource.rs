@@ -20,6 +20,9 @@ const ARGUMENTS: [&str; 3] = [
     "process.command",
 ];
 
+/// Set in every container that Kubernetes starts.
+const IN_KUBERNETES: &str = "KUBERNETES_SERVICE_HOST";
+
 const ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
 
 /// What is said in code over what the variables say over what is found out.
@@ -30,14 +33,17 @@ pub(crate) fn resource(
 ) -> Result<Resource, InitError> {
     let mut builder = Resource::builder_empty().with_detector(Box::new(TelemetryResourceDetector));
     if detects {
-        let detectors: [Box<dyn ResourceDetector>; 6] = [
+        let mut detectors: Vec<Box<dyn ResourceDetector>> = vec![
             Box::new(OsResourceDetector),
             Box::new(HostResourceDetector::default()),
             Box::new(ProcessResourceDetector),
             Box::new(ContainerResourceDetector),
-            Box::new(K8sResourceDetector),
             Box::new(ServiceInstanceIdResourceDetector),
         ];
+        // Anywhere else it would take the name of a host for that of a pod.
+        if variables.text(IN_KUBERNETES).is_some() {
+            detectors.push(Box::new(K8sResourceDetector));
+        }
         let found = Resource::builder_empty().with_detectors(&detectors).build();
         // Arguments may be credentials.
         let found = found

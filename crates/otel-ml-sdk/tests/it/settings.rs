@@ -13,6 +13,8 @@ use otel_ml_sdk::{Batch, Builder, Destination, ErrorKind, builder};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::alone::alone;
+
 pub(crate) type Variables = &'static [(&'static str, &'static str)];
 
 /// Nothing is sent anywhere.
@@ -121,6 +123,35 @@ fn an_instance_has_an_id_and_a_service_a_name_unless_told_otherwise() {
     let bare = resource(quiet(&[]).without_detectors());
     assert_eq!(text(&bare, "service.instance.id"), None);
     assert_eq!(text(&bare, "host.name"), None);
+}
+
+#[test]
+fn a_pod_is_named_in_kubernetes_alone() {
+    let host = [("HOSTNAME", "ranker-7"), ("NODE_NAME", "node-1")];
+    alone("settings::naming_no_pod", &host);
+    let in_kubernetes = [host[0], host[1], ("KUBERNETES_SERVICE_HOST", "10.0.0.1")];
+    alone("settings::naming_a_pod", &in_kubernetes);
+}
+
+fn found() -> [Option<String>; 2] {
+    let builder = builder().traces_to([]).metrics_to([]).logs_to([]);
+    let found = resource(builder);
+    ["k8s.pod.name", "k8s.node.name"].map(|key| text(&found, key))
+}
+
+#[test]
+#[ignore = "run by the test above"]
+fn naming_no_pod() {
+    assert_eq!(found(), [None, None]);
+}
+
+#[test]
+#[ignore = "run by the test above"]
+fn naming_a_pod() {
+    assert_eq!(
+        found(),
+        ["ranker-7", "node-1"].map(|name| Some(name.to_owned()))
+    );
 }
 
 #[test]

@@ -11,7 +11,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::global;
 use opentelemetry::trace::{Tracer as _, TracerProvider as _};
 use otel_ml_sdk::file::FileExporter;
-use otel_ml_sdk::{Builder, Destination, Otlp, Protocol};
+use otel_ml_sdk::{Batch, Builder, Destination, Otlp, Protocol};
 
 use super::sink::{Manners, Sink};
 use super::{LONG, patient};
@@ -155,6 +155,61 @@ fn over_grpc_no_proxy_is_looked_for() {
     );
     let expected = format!("no Collector can be reached at {nowhere}");
     assert!(said.contains(&expected), "{said}");
+}
+
+#[test]
+fn what_looks_wrong_is_said_once() {
+    let said = alone("otlp::starts::looking_wrong", &[]);
+    for wrong in [
+        "port 4318 speaks http/protobuf by convention: set OTEL_EXPORTER_OTLP_PROTOCOL",
+        "the configured propagator writes nothing for a valid span",
+    ] {
+        assert_eq!(said.matches(wrong).count(), 1, "{said}");
+    }
+}
+
+#[test]
+#[ignore = "run by the test above"]
+fn looking_wrong() {
+    let otlp = Otlp::new().protocol(Protocol::Grpc);
+    let otlp = otlp.endpoint("http://collector.invalid:4318");
+    let baggage = |name: &str| (name == "OTEL_PROPAGATORS").then(|| "baggage".to_owned());
+    let builder = otel_ml_sdk::builder().variables(baggage).otlp(otlp);
+    drop(patient(builder).init().unwrap());
+}
+
+#[test]
+fn exports_that_fail_are_said_once_in_a_while() {
+    let nowhere = nowhere();
+    let said = said("losing", &format!("http://{nowhere}"), &[]);
+    let told: Vec<_> = said
+        .lines()
+        .filter(|line| line.contains(" lost: "))
+        .collect();
+    let first = format!("1 spans lost: http://{nowhere}/v1/traces did not take them");
+    assert_eq!(told.len(), 1, "{said}");
+    assert!(told[0].contains(&first), "{said}");
+}
+
+#[test]
+#[ignore = "run by the test above"]
+fn losing() {
+    let otlp = Otlp::new()
+        .protocol(Protocol::HttpProtobuf)
+        .endpoint(std::env::var(ENDPOINT).unwrap())
+        .timeout(std::time::Duration::from_millis(1));
+    let guard = patient(otel_ml_sdk::builder().otlp(otlp))
+        .span_batches(Batch::new().batch_size(1).delay(LONG))
+        .metrics_to([])
+        .logs_to([])
+        .shutdown_within(LONG)
+        .build()
+        .unwrap();
+    for _ in 0..5 {
+        drop(guard.tracer_provider().unwrap().tracer("t").start("work"));
+    }
+    let report = guard.shutdown();
+    assert_eq!((report.in_time, report.spans.failed), (true, 5));
 }
 
 #[test]
