@@ -31,6 +31,9 @@ const LONG: Duration = Duration::from_secs(60);
 /// that an export has.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
+/// What a shutdown may take unless told otherwise, and what a busy machine adds.
+const BY_DEFAULT: Duration = Duration::from_secs(10 + 5);
+
 /// Runs `test` over both protocols, side by side; a failure names the one it was over.
 fn over_both(test: impl Fn(Protocol) + Sync) {
     thread::scope(|scope| {

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::hanging::Hanging;
 use crate::otelcol::Collector;
 use crate::service::{record, serve, write};
-use crate::{AT_ONCE, LONG, all, over_both, patient, to, within};
+use crate::{AT_ONCE, BY_DEFAULT, LONG, all, over_both, patient, to, within};
 
 const SPANS: usize = 1000;
 const RECORDS: usize = 700;
@@ -99,7 +99,7 @@ fn one_without_traces_refuses_them_for_good_and_takes_the_rest() {
             .build()
             .unwrap();
         serve(&guard);
-        let report = within(LONG, || guard.shutdown());
+        let report = within(BY_DEFAULT, || guard.shutdown());
         assert!(report.in_time);
         assert_eq!((report.spans.exported, report.spans.failed), (0, 3));
         assert_eq!(report.log_records.exported, 1);

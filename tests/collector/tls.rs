@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::otelcol::Collector;
 use crate::service::serve;
-use crate::{LONG, over_both, patient, to, within};
+use crate::{AT_ONCE, BY_DEFAULT, over_both, patient, to, within};
 
 const HERE: &str = "127.0.0.1";
 
@@ -83,13 +83,13 @@ fn secure(collector: &Collector, protocol: Protocol, trusted: &Path) -> Otlp {
 }
 
 fn service(otlp: Otlp) -> Guard {
-    patient(otlp).build().unwrap()
+    within(AT_ONCE, || patient(otlp).build().unwrap())
 }
 
 fn assert_arrives(collector: &Collector, otlp: Otlp) {
     let guard = service(otlp);
     let requests = serve(&guard);
-    let report = within(LONG, || guard.shutdown());
+    let report = within(BY_DEFAULT, || guard.shutdown());
     assert!(report.in_time);
     assert_eq!((report.spans.exported, report.log_records.exported), (3, 1));
     let received = collector.received();
@@ -105,7 +105,7 @@ fn assert_arrives(collector: &Collector, otlp: Otlp) {
 fn assert_lost(collector: &Collector, otlp: Otlp) {
     let guard = service(otlp);
     serve(&guard);
-    let report = within(LONG, || guard.shutdown());
+    let report = within(BY_DEFAULT, || guard.shutdown());
     assert!(report.in_time);
     assert_eq!((report.spans.exported, report.spans.failed), (0, 3));
     assert_eq!(report.log_records.exported, 0);

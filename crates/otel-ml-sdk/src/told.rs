@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The most characters of a Collector's own words that are repeated.
+#[cfg(feature = "otlp-http")]
 const MOST_WORDS: usize = 200;
 
 /// Shared by whoever sends and whoever counts.

@@ -40,6 +40,7 @@ impl Signal {
 /// The settings of one signal's exporter.
 #[derive(Clone, Debug)]
 pub(crate) struct Resolved {
+    #[cfg(feature = "otlp-grpc")]
     pub(crate) signal: Signal,
     pub(crate) protocol: Protocol,
     /// With the signal's path, over HTTP.
@@ -138,6 +139,7 @@ impl Otlp {
         let certificate = self.certificate.clone();
         let certificate = certificate.or_else(|| Some(lookup.text("CERTIFICATE")?.1.into()));
         Ok(Resolved {
+            #[cfg(feature = "otlp-grpc")]
             signal,
             doubts: doubts(protocol, &endpoint),
             protocol,
