@@ -2,11 +2,6 @@
 
 #![cfg(test)]
 
-#[cfg(any(
-    feature = "tracing",
-    feature = "log",
-    all(feature = "otlp-grpc", feature = "otlp-http")
-))]
 mod alone;
 mod file;
 #[cfg(any(feature = "tracing", feature = "log"))]

@@ -8,6 +8,7 @@ use otel_ml_sdk::ErrorKind;
 use otel_ml_sdk::file::FileExporter;
 
 use super::{export, names};
+use crate::alone::alone;
 
 #[test]
 fn a_file_that_cannot_be_opened_is_named_with_the_way_out() {
@@ -68,6 +69,32 @@ fn a_rotation_that_fails_loses_no_line_and_is_tried_again() {
         export(&exporter, &["d"]).unwrap();
         assert_eq!(names(&old(1)), [["a"], ["b"], ["c"]]);
         assert_eq!(names(&path), [["d"]]);
+    }
+}
+
+#[test]
+fn a_rotation_that_fails_is_said_until_one_succeeds() {
+    let said = alone("file::broken::failing_to_rotate", &[]);
+    let told = said.matches("t.jsonl\" can't be rotated").count();
+    assert_eq!(told, 2, "{said}");
+}
+
+#[test]
+#[ignore = "run by the test above"]
+fn failing_to_rotate() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = folder.path().join("t.jsonl.1");
+    let file = FileExporter::builder(folder.path().join("t.jsonl")).max_bytes(1);
+    let exporter = file.max_files(1).open().unwrap().spans();
+    export(&exporter, &["a"]).unwrap();
+    for _ in 0..2 {
+        fs::create_dir_all(old.join("in the way")).unwrap();
+        for name in ["b", "c"] {
+            export(&exporter, &[name]).unwrap();
+        }
+        fs::remove_dir_all(&old).unwrap();
+        export(&exporter, &["d"]).unwrap();
+        fs::remove_file(&old).unwrap();
     }
 }
 
