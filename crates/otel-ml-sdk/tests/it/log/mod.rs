@@ -1,8 +1,8 @@
 //! Log lines and log records beside the spans they belong to.
 
 #[cfg(feature = "tracing")]
-#[cfg(feature = "tracing")]
 mod beside;
+#[cfg(feature = "tracing")]
 mod correlation;
 #[cfg(feature = "tracing")]
 mod events;
