@@ -165,7 +165,7 @@ impl Guard {
             global::set_tracer_provider(tracers.clone());
         }
         Ok(Self {
-            telemetry: pass_on(telemetry(&providers)),
+            telemetry: pass_on(telemetry(&providers, is_global)),
             propagates,
             tallies: Arc::new(maker.tallies),
             within,
@@ -320,13 +320,15 @@ fn sum<'a>(tallies: impl IntoIterator<Item = &'a Arc<Tally>>) -> Exported {
     })
 }
 
-fn telemetry(providers: &Providers) -> TelemetryBuilder {
+fn telemetry(providers: &Providers, is_global: bool) -> TelemetryBuilder {
     let builder = Telemetry::builder();
     let builder = match &providers.tracers {
         Some(tracers) => builder.tracer_provider(tracers),
         None => builder.without_traces(),
     };
     match &providers.meters {
+        // What is global already is counted in one place, whoever counts.
+        Some(_) if is_global => builder,
         Some(meters) => builder.meter_provider(meters),
         None => builder.without_metrics(),
     }

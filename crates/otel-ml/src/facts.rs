@@ -207,10 +207,12 @@ impl Facts {
             .collect()
     }
 
-    /// The metrics that follow from facts alone, whatever kind of operation they were written to.
+    /// The metrics that follow from facts alone, whatever kind of operation they were written
+    /// to; a model labels them by `model_keys`.
     pub(crate) fn record(
         &self,
         instruments: &Instruments,
+        model_keys: &[&'static str],
         duration: Duration,
         error: Option<&KeyValue>,
     ) {
@@ -220,7 +222,7 @@ impl Facts {
         if let Some(confidence) = self.number(ml::PREDICTION_CONFIDENCE) {
             instruments
                 .ml_prediction_confidence
-                .record(confidence, &self.labels(instruments.model_keys()));
+                .record(confidence, &self.labels(model_keys));
         }
         if let Some(size) = self.integer(ml::BATCH_SIZE) {
             let labels = self.labels(&[ml::MODEL_NAME, ml::BATCH_TRIGGER]);
@@ -228,7 +230,7 @@ impl Facts {
         }
         if self.get(ml::OPERATION_NAME).is_some() && self.get(ml::MODEL_NAME).is_some() {
             let mut labels = self.labels(&[ml::OPERATION_NAME]);
-            labels.extend(self.labels(instruments.model_keys()));
+            labels.extend(self.labels(model_keys));
             labels.extend(error.cloned());
             instruments
                 .ml_inference_duration

@@ -71,8 +71,6 @@ pub struct Instruments {
     pub ml_model_state_size: UpDownCounter<i64>,
     /// [`ml::metric::PROPAGATION_ANOMALIES`]
     pub propagation_anomalies: Counter<u64>,
-    /// Whether the version of a model is a label beside its name.
-    pub(crate) labels_model_version: bool,
 }
 
 impl Instruments {
@@ -148,25 +146,6 @@ impl Instruments {
             ml_model_memory_usage: up_down(meter, &ml::metric::MODEL_MEMORY_USAGE),
             ml_model_state_size: up_down(meter, &ml::metric::MODEL_STATE_SIZE),
             propagation_anomalies: counter(meter, &ml::metric::PROPAGATION_ANOMALIES),
-            labels_model_version: false,
-        }
-    }
-}
-
-impl Instruments {
-    pub(crate) fn label_model_version(self, wanted: bool) -> Self {
-        Self {
-            labels_model_version: wanted,
-            ..self
-        }
-    }
-
-    /// Which of a model's names are labels.
-    pub(crate) const fn model_keys(&self) -> &'static [&'static str] {
-        if self.labels_model_version {
-            &[ml::MODEL_NAME, ml::MODEL_VERSION]
-        } else {
-            &[ml::MODEL_NAME]
         }
     }
 }

@@ -68,6 +68,7 @@ impl Telemetry {
     #[must_use]
     pub fn selfcheck(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
+        self.look_now();
         if !self.is_tracing() {
             findings.push(Finding::NoTracerProvider);
         }

@@ -76,11 +76,7 @@ impl Record for StageRecord {
         if let Some(instruments) = end.instruments {
             let mut labels = Labels::new();
             labels.push(KeyValue::new(ml::PIPELINE_STAGE_NAME, self.name.clone()));
-            labels.extend(
-                end.facts()
-                    .into_iter()
-                    .flat_map(|facts| facts.labels(instruments.model_keys())),
-            );
+            labels.extend(end.model_labels());
             labels.extend(end.error_label());
             instruments
                 .ml_stage_duration

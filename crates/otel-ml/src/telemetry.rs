@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 
 use opentelemetry::global::{BoxedTracer, ObjectSafeTracer};
 use opentelemetry::metrics::{Meter, MeterProvider};
@@ -26,6 +26,9 @@ use crate::propagation::{Anomaly, Propagation};
 /// layer is made, and looked for again while they are missing (on each of the first 64
 /// uses, then a tracer on every 64th and a meter, which costs more to look for, on every
 /// 256th). A provider that was found is kept for the life of the process.
+///
+/// Make one handle for a meter provider that is given, and clone it: each has gauges of its own
+/// (requests in flight, queue sizes), and of several under one name an SDK reports the last.
 ///
 /// ```
 /// use otel_ml::Telemetry;
@@ -56,6 +59,7 @@ struct State {
     tracer_pace: Pace,
     instruments: OnceLock<Instruments>,
     instruments_pace: Pace,
+    looking_for_meter: Mutex<()>,
     propagation: Propagation,
     interner: Interner,
     /// Whether prompts and answers are recorded; `None` for what the environment says.
@@ -82,6 +86,7 @@ impl State {
             tracer_pace: Pace::every(64),
             instruments: OnceLock::new(),
             instruments_pace: Pace::every(256),
+            looking_for_meter: Mutex::new(()),
             propagation,
             interner: Interner::new(),
             content: None,
@@ -89,8 +94,8 @@ impl State {
         }
     }
 
-    fn look_for_tracer(&self) -> Option<&BoxedTracer> {
-        if !self.tracer_pace.is_due() {
+    fn look_for_tracer(&self, pace: Looking) -> Option<&BoxedTracer> {
+        if pace == Looking::WhenDue && !self.tracer_pace.is_due() {
             return None;
         }
         let tracer = global::tracer_with_scope(scope());
@@ -100,26 +105,31 @@ impl State {
         Some(self.tracer.get_or_init(|| tracer))
     }
 
-    fn look_for_meter(&self) -> Option<&Instruments> {
-        let meter = match &self.meters {
-            Source::Given(meter) => {
-                return Some(self.instruments.get_or_init(|| {
-                    Instruments::new(meter).label_model_version(self.labels_model_version)
-                }));
-            }
-            Source::Off => return None,
-            Source::Global if !self.instruments_pace.is_due() => return None,
-            Source::Global => global::meter_with_scope(scope()),
-        };
+    fn look_for_meter(&self, pace: Looking) -> Option<&Instruments> {
+        if pace == Looking::WhenDue && !self.instruments_pace.is_due() {
+            return None;
+        }
         // One thread at a time: an SDK keeps every observable callback it is given.
-        let _only_one = self.instruments_pace.try_enter()?;
+        let _only_one = match pace {
+            Looking::WhenDue => self.looking_for_meter.try_lock().ok()?,
+            Looking::Now => self
+                .looking_for_meter
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        };
         if let Some(instruments) = self.instruments.get() {
             return Some(instruments);
         }
-        let instruments = Instruments::if_observed(&meter)?;
-        let instruments = instruments.label_model_version(self.labels_model_version);
+        let instruments = Instruments::if_observed(&global::meter_with_scope(scope()))?;
         Some(self.instruments.get_or_init(|| instruments))
     }
+}
+
+/// Whether to look for what was not there the last time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Looking {
+    WhenDue,
+    Now,
 }
 
 impl Telemetry {
@@ -171,7 +181,10 @@ impl Telemetry {
         match &state.tracers {
             Source::Given(tracer) => Some(tracer),
             Source::Off => None,
-            Source::Global => state.tracer.get().or_else(|| state.look_for_tracer()),
+            Source::Global => state
+                .tracer
+                .get()
+                .or_else(|| state.look_for_tracer(Looking::WhenDue)),
         }
     }
 
@@ -182,7 +195,32 @@ impl Telemetry {
         let state = self.state();
         match &state.meters {
             Source::Off => None,
-            _ => state.instruments.get().or_else(|| state.look_for_meter()),
+            Source::Given(meter) => Some(state.instruments.get_or_init(|| Instruments::new(meter))),
+            // One set for all: of two that count requests in flight an SDK believes one.
+            Source::Global => GLOBAL
+                .instruments
+                .get()
+                .or_else(|| GLOBAL.look_for_meter(Looking::WhenDue)),
+        }
+    }
+
+    /// Looks for global providers that were not there yet, whether it is time to or not.
+    pub(crate) fn look_now(&self) {
+        let state = self.state();
+        if matches!(state.tracers, Source::Global) && state.tracer.get().is_none() {
+            state.look_for_tracer(Looking::Now);
+        }
+        if matches!(state.meters, Source::Global) && GLOBAL.instruments.get().is_none() {
+            GLOBAL.look_for_meter(Looking::Now);
+        }
+    }
+
+    /// Which of a model's names are metric labels.
+    pub(crate) fn model_keys(&self) -> &'static [&'static str] {
+        if self.state().labels_model_version {
+            &[ml::MODEL_NAME, ml::MODEL_VERSION]
+        } else {
+            &[ml::MODEL_NAME]
         }
     }
 
@@ -413,7 +451,6 @@ fn is_noop(tracer: &BoxedTracer) -> bool {
 struct Pace {
     every: u32,
     uses: AtomicU32,
-    entered: AtomicU32,
 }
 
 impl Pace {
@@ -424,27 +461,11 @@ impl Pace {
         Self {
             every,
             uses: AtomicU32::new(0),
-            entered: AtomicU32::new(0),
         }
     }
 
     fn is_due(&self) -> bool {
         let uses = self.uses.fetch_add(1, Ordering::Relaxed);
         uses < Self::EAGER || uses.is_multiple_of(self.every)
-    }
-
-    fn try_enter(&self) -> Option<Entered<'_>> {
-        self.entered
-            .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
-            .ok()?;
-        Some(Entered(&self.entered))
-    }
-}
-
-struct Entered<'a>(&'a AtomicU32);
-
-impl Drop for Entered<'_> {
-    fn drop(&mut self) {
-        self.0.store(0, Ordering::Release);
     }
 }

@@ -330,3 +330,31 @@ alone! {
         assert_eq!(sent(&given), [w3c()]);
     }
 }
+
+alone! {
+    fn e36_a_check_looks_at_what_is_there_now() {
+        for _ in 0..1000 {
+            stage("early").in_scope_infallible(|| ());
+        }
+        let test = TestTelemetry::new();
+        global::set_tracer_provider(test.tracer_provider().clone());
+        global::set_meter_provider(test.meter_provider().clone());
+        assert_eq!(selfcheck(), []);
+    }
+}
+
+alone! {
+    fn requests_in_flight_are_counted_in_one_place_whoever_traces_them() {
+        let test = TestTelemetry::new();
+        global::set_meter_provider(test.meter_provider().clone());
+        let own = Telemetry::builder().tracer_provider(test.tracer_provider()).build();
+        let enter = |telemetry: &Telemetry| {
+            let instruments = telemetry.instruments().unwrap();
+            instruments.http_server_active_requests.enter("GET", "http")
+        };
+        let _held = [enter(&own), enter(&Telemetry::global()), enter(&own)];
+        let metrics = test.metrics();
+        let sum = metrics.sum(keys::metric::SERVER_ACTIVE_REQUESTS.name);
+        assert_eq!(sum.points()[0].value(), otel_ml_testing::Number::Int(3));
+    }
+}

@@ -39,6 +39,7 @@ pub struct End<'a> {
     /// Where metrics go; `None` while no meter provider is there.
     pub instruments: Option<&'a Instruments>,
     facts: Option<&'a Facts>,
+    model_keys: &'static [&'static str],
     late: Option<&'a mut Labels>,
     is_partial: bool,
 }
@@ -76,6 +77,12 @@ impl End<'_> {
             self.is_partial = true;
             self.set(ml::USAGE_PARTIAL, true);
         }
+    }
+
+    /// The labels of the model that facts name.
+    pub(crate) fn model_labels(&self) -> Labels {
+        self.facts
+            .map_or_else(Labels::new, |facts| facts.labels(self.model_keys))
     }
 
     pub(crate) const fn facts(&self) -> Option<&Facts> {
@@ -131,6 +138,7 @@ impl<R: Record> Live<R> {
             duration,
             instruments,
             facts: facts.as_deref(),
+            model_keys: self.telemetry.model_keys(),
             late: self.recording.then_some(&mut late),
             is_partial: false,
         };
@@ -139,7 +147,9 @@ impl<R: Record> Live<R> {
             end.mark_partial();
         }
         if let (Some(facts), Some(instruments)) = (&facts, instruments) {
-            facts.record(instruments, duration, error_label(error.as_ref()).as_ref());
+            let error = error_label(error.as_ref());
+            let model_keys = self.telemetry.model_keys();
+            facts.record(instruments, model_keys, duration, error.as_ref());
         }
         if self.recording {
             let span = self.cx.span();

@@ -11,6 +11,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use opentelemetry::propagation::TextMapPropagator;
+use opentelemetry::trace::TraceContextExt;
 use opentelemetry::{Context, global};
 use otel_ml_semconv::ml;
 
@@ -18,7 +19,7 @@ pub use traceparent::{TRACEPARENT_LEN, TraceParent};
 use w3c::Carries;
 pub use w3c::W3cPropagator;
 
-use crate::carrier::{ExtractCarrier, InjectCarrier};
+use crate::carrier::{ExtractCarrier, Field, InjectCarrier};
 
 /// Something wrong with the propagation fields of a request or message. It is counted in
 /// `ml.propagation.anomalies` and otherwise tolerated: the request goes on without a parent.
@@ -111,13 +112,25 @@ impl Propagation {
                 Global::Unset => w3c::inject(cx, carrier, Carries::Both),
                 Global::W3c(carries) => w3c::inject(cx, carrier, carries),
                 Global::Foreign => {
-                    global::get_text_map_propagator(|p| p.inject_context(cx, carrier));
+                    global::get_text_map_propagator(|p| inject_by(p, cx, carrier));
                 }
             },
             Self::Ours(carries) => w3c::inject(cx, carrier, *carries),
-            Self::Given(propagator) => propagator.inject_context(cx, carrier),
+            Self::Given(propagator) => inject_by(propagator.as_ref(), cx, carrier),
         }
     }
+}
+
+/// What `propagator` writes replaces what a forwarded carrier held of it.
+fn inject_by<C: InjectCarrier>(propagator: &dyn TextMapPropagator, cx: &Context, carrier: &mut C) {
+    let has_span = cx.span().span_context().is_valid();
+    for name in propagator.fields() {
+        let field = Field::ALL.into_iter().find(|field| field.name() == name);
+        if let Some(field) = field.filter(|field| has_span || *field == Field::Baggage) {
+            carrier.remove(field);
+        }
+    }
+    propagator.inject_context(cx, carrier);
 }
 
 fn extract_by<C: ExtractCarrier>(global: Global, carrier: &C) -> (Context, Option<Anomaly>) {

@@ -47,6 +47,25 @@ fn e01_a_given_propagator_replaces_in_any_case() {
 }
 
 #[test]
+fn e01_a_given_propagator_leaves_nothing_stale_of_its_fields() {
+    let stale = [
+        ("traceparent", "old"),
+        ("tracestate", "stale=1"),
+        ("baggage", "stale=1"),
+        ("b3", "the caller's"),
+    ];
+    let mut sent = headers(&stale);
+    with(TraceContextPropagator::new()).inject(
+        &remote_context(1),
+        &mut otel_ml::carrier::HeaderInjector(&mut sent),
+    );
+    assert_eq!(values(&sent, "traceparent"), [traceparent("01")]);
+    assert!(values(&sent, "tracestate").iter().all(|state| state.is_empty()));
+    assert_eq!(values(&sent, "baggage"), ["stale=1"]);
+    assert_eq!(values(&sent, "b3"), ["the caller's"]);
+}
+
+#[test]
 fn e27_a_given_propagator_starts_from_a_fresh_context() {
     let _attached = remote_context(1).attach();
     assert!(!extract(&with(B3::new()), &[]).has_active_span());
