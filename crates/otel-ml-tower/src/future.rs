@@ -50,8 +50,11 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let result = ready!(this.operation.scope(|| this.inner.poll(cx)));
         let operation = this.operation;
+        let entered = operation.enter();
+        let result = this.inner.poll(cx);
+        entered.leave();
+        let result = ready!(result);
         Poll::Ready(match result {
             Ok(response) => Ok(head::<W, X, B>(response, operation)),
             Err(error) => {

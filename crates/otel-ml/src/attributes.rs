@@ -1,7 +1,6 @@
 //! The buffer that attributes are pushed into.
 
 use opentelemetry::{Key, KeyValue, Value};
-use smallvec::SmallVec;
 
 /// A growing list of span attributes with an upper bound.
 ///
@@ -49,13 +48,10 @@ impl Attributes {
         self.taken_from = self.taken_from.min(self.list.len());
     }
 
-    pub(crate) fn taken(&self) -> SmallVec<[Key; 2]> {
-        if self.taken_from >= self.list.len() {
-            return SmallVec::new();
-        }
-        self.list
+    pub(crate) fn taken(&self) -> Vec<Key> {
+        let taken = self.list.get(self.taken_from..).unwrap_or_default();
+        taken
             .iter()
-            .skip(self.taken_from)
             .map(|attribute| attribute.key.clone())
             .collect()
     }

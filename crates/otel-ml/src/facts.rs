@@ -82,7 +82,7 @@ pub(crate) struct Facts {
     /// Whether a fact was written under a key of the handler's own choice.
     pub(crate) has_custom: bool,
     /// Keys that the span got at its start.
-    taken: SmallVec<[Key; 2]>,
+    taken: Vec<Key>,
     cap: usize,
     pub(crate) first_token: Option<Duration>,
     finished: bool,
@@ -94,7 +94,7 @@ impl Shared {
         recording: bool,
         telemetry: Telemetry,
         started: Instant,
-        taken: SmallVec<[Key; 2]>,
+        taken: Vec<Key>,
         cap: usize,
     ) -> Self {
         let facts = Facts {

@@ -29,7 +29,7 @@ pub use instruments::{ActiveRequests, InFlight, Instruments, Labels};
 pub use intern::{Interner, SpanAndTarget, span_name};
 pub use messaging::OtelMlConsumerLayer;
 pub use ml_span::MlSpan;
-pub use operation::{End, Handle, Operation, OperationBuilder, Record};
+pub use operation::{End, Entered, Handle, Operation, OperationBuilder, Record};
 pub use options::{
     Detail, ErrorClassifier, Inbound, Options, ParentPolicy, RecordedHeader, recorded_headers,
 };

@@ -98,7 +98,10 @@ where
             telemetry.inject(cx, &mut HeaderInjector(request.headers_mut()));
         }
         let inner = if is_root || operation.record_mut().is_some() {
-            operation.scope(|| self.inner.call(request))
+            let entered = operation.enter();
+            let inner = self.inner.call(request);
+            entered.leave();
+            inner
         } else {
             // Its context is the one that is current.
             self.inner.call(request)

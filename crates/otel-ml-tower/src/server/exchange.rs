@@ -52,30 +52,24 @@ where
     ) -> Operation<Self> {
         let common = &options.common;
         let method = known_method(request.method);
-        let named = if method == keys::method::OTHER {
-            keys::SPAN_NAME_METHOD_OTHER
-        } else {
-            method
-        };
-        let (name, route) = match W::route(request) {
-            None => (Cow::Borrowed(named), None),
-            Some(route) => match span_name(named, route) {
-                Some(known) => (Cow::Borrowed(known.name), Some(Cow::Borrowed(known.target))),
-                None => (
-                    Cow::Owned(format!("{named} {route}")),
-                    Some(Cow::Owned(route.to_owned())),
-                ),
-            },
-        };
+        let (name, route) = name_and_route(method, W::route(request));
         let name = common.hooks.span_name(request).unwrap_or(name);
         let instruments = common.telemetry.instruments();
-        // All of it is read for the span. Metrics need the scheme alone.
-        let incoming = Cell::new(None);
-        let version = protocol_version(request.version);
-        let recorded_route = route.clone();
+        let baggage = if common.baggage.is_empty() {
+            None
+        } else {
+            Some(common.parent.for_request(sender.clone()).parent)
+        };
+        let read = Read {
+            request,
+            method,
+            route,
+            version: protocol_version(request.version),
+            scheme: Cell::new(None),
+        };
         let exchange = || {
-            let scheme = match incoming.get() {
-                Some(Incoming { scheme, .. }) => scheme,
+            let scheme = match read.scheme.get() {
+                Some(scheme) => scheme,
                 None if instruments.is_some() => scheme(request),
                 None => "http",
             };
@@ -92,8 +86,8 @@ where
                 options: Arc::clone(options),
                 method,
                 scheme,
-                version,
-                route,
+                version: read.version,
+                route: read.route.clone(),
                 status: None,
                 streamed: Streamed::default(),
                 in_flight: instruments
@@ -101,41 +95,13 @@ where
                 extra,
             }
         };
-        let inbound = common.parent.for_request(sender);
-        let baggage = if common.baggage.is_empty() {
-            None
-        } else {
-            Some(inbound.parent.clone())
-        };
         Operation::builder(&common.telemetry, SpanKind::Server, name)
-            .parent(inbound.parent)
-            .link(inbound.link, Vec::new())
+            .sent_by(sender, common.parent)
             .handle(common.handle())
             .attribute_cap(common.attribute_cap)
             .keep_record(options.trace_id_header.is_some())
             .start(exchange, |to| {
-                let read = Incoming::read(request);
-                incoming.set(Some(read));
-                let incoming = read;
-                to.push(keys::REQUEST_METHOD, method);
-                to.push(url::SCHEME, incoming.scheme);
-                push_request::<H, W>(request, &incoming, recorded_route, common, to);
-                if method == keys::method::OTHER {
-                    to.push(
-                        keys::REQUEST_METHOD_ORIGINAL,
-                        request.method.as_str().to_owned(),
-                    );
-                }
-                if common.detail >= Detail::Standard {
-                    to.push(network::PROTOCOL_VERSION, version);
-                }
-                for header in common.request_headers.iter() {
-                    to.extend(
-                        header
-                            .attribute(request.headers)
-                            .map(|(key, value)| KeyValue::new(key, value)),
-                    );
-                }
+                read.push::<H, W>(common, to);
                 to.take_keys();
                 if let Some(cx) = &baggage {
                     common.push_baggage(cx, to);
@@ -145,22 +111,81 @@ where
     }
 }
 
+/// The span's name, and the route in it.
+fn name_and_route(
+    method: &'static str,
+    route: Option<&str>,
+) -> (Cow<'static, str>, Option<Cow<'static, str>>) {
+    let named = if method == keys::method::OTHER {
+        keys::SPAN_NAME_METHOD_OTHER
+    } else {
+        method
+    };
+    match route {
+        None => (Cow::Borrowed(named), None),
+        Some(route) => match span_name(named, route) {
+            Some(known) => (Cow::Borrowed(known.name), Some(Cow::Borrowed(known.target))),
+            None => (
+                Cow::Owned(format!("{named} {route}")),
+                Some(Cow::Owned(route.to_owned())),
+            ),
+        },
+    }
+}
+
+/// A request, and what its span and its metrics both say of it.
+struct Read<'a> {
+    request: &'a RequestHead<'a>,
+    method: &'static str,
+    route: Option<Cow<'static, str>>,
+    version: &'static str,
+    /// Found out for the span, with much else. Metrics alone need no more.
+    scheme: Cell<Option<&'static str>>,
+}
+
+impl Read<'_> {
+    fn push<H, W: Framework>(&self, options: &Options<H>, to: &mut Attributes) {
+        let request = self.request;
+        let incoming = Incoming::read(request);
+        self.scheme.set(Some(incoming.scheme));
+        to.push(keys::REQUEST_METHOD, self.method);
+        to.push(url::SCHEME, incoming.scheme);
+        push_request::<H, W>(request, &incoming, self.route.as_ref(), options, to);
+        if self.method == keys::method::OTHER {
+            to.push(
+                keys::REQUEST_METHOD_ORIGINAL,
+                request.method.as_str().to_owned(),
+            );
+        }
+        if options.detail >= Detail::Standard {
+            to.push(network::PROTOCOL_VERSION, self.version);
+        }
+        for header in options.request_headers.iter() {
+            to.extend(
+                header
+                    .attribute(request.headers)
+                    .map(|(key, value)| KeyValue::new(key, value)),
+            );
+        }
+    }
+}
+
 fn push_request<H, W: Framework>(
     request: &RequestHead<'_>,
     incoming: &Incoming<'_>,
-    route: Option<Cow<'static, str>>,
+    route: Option<&Cow<'static, str>>,
     options: &Options<H>,
     to: &mut Attributes,
 ) {
     let uri = W::uri(request);
     let path = uri.path();
-    match &route {
+    match route {
         // A route without parameters is its own path: nothing to copy.
         Some(Cow::Borrowed(route)) if *route == path => to.push(url::PATH, *route),
         _ => to.push(url::PATH, path.to_owned()),
     }
     if let Some(route) = route {
-        to.push(keys::ROUTE, route);
+        to.push(keys::ROUTE, route.clone());
     }
     if let Some(query) = uri.query() {
         to.push(url::QUERY, redact_query(query).into_owned());

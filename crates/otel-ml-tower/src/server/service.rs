@@ -143,7 +143,9 @@ where
             return ResponseFuture::new(self.inner.call(request), Operation::none());
         };
         let mut operation = self.start(&RequestHead::from(&request), sender, is_recorded);
-        let inner = operation.scope(|| self.inner.call(request));
+        let entered = operation.enter();
+        let inner = self.inner.call(request);
+        entered.leave();
         ResponseFuture::new(inner, operation)
     }
 }

@@ -7,12 +7,12 @@ use opentelemetry::trace::{
     Link, Span, SpanBuilder, SpanContext, SpanKind, TraceContextExt, Tracer,
 };
 use opentelemetry::{Context, KeyValue};
-use smallvec::SmallVec;
 
 use super::end::{Live, Record};
 use super::{Operation, State};
 use crate::attributes::Attributes;
 use crate::facts::Shared;
+use crate::options::{Inbound, ParentPolicy};
 use crate::telemetry::Telemetry;
 
 /// Whether [`MlSpan::current`](crate::MlSpan::current) finds an operation.
@@ -40,6 +40,13 @@ pub struct OperationBuilder<'a> {
     pub(super) keeps_record: bool,
 }
 
+/// Apart, as a builder that is borrowed for it would have to lie in memory wherever it is used.
+#[cold]
+fn with_link(mut links: Vec<Link>, link: Link) -> Vec<Link> {
+    links.push(link);
+    links
+}
+
 impl<'a> OperationBuilder<'a> {
     /// The parent; a root without it. Links are kept also where the parent is none.
     #[inline]
@@ -47,11 +54,24 @@ impl<'a> OperationBuilder<'a> {
         Self { parent, ..self }
     }
 
+    /// The parent, and the link if there is to be one, that `policy` makes of the `sender` of a
+    /// request: see [`ParentPolicy::for_request`].
+    #[inline]
+    pub fn sent_by(self, sender: Context, policy: ParentPolicy) -> Self {
+        match policy {
+            ParentPolicy::Auto | ParentPolicy::Child => self.parent(sender),
+            ParentPolicy::Link | ParentPolicy::Ignore => {
+                let Inbound { parent, link } = policy.for_request(sender);
+                self.parent(parent).link(link, Vec::new())
+            }
+        }
+    }
+
     /// A link to `span`, with `attributes` of its own. An invalid span is no link.
     #[inline]
     pub fn link(mut self, span: SpanContext, attributes: Vec<KeyValue>) -> Self {
         if span.is_valid() {
-            self.links.push(Link::new(span, attributes, 0));
+            self.links = with_link(self.links, Link::new(span, attributes, 0));
         }
         self
     }
@@ -94,9 +114,10 @@ impl<'a> OperationBuilder<'a> {
             self.telemetry
         };
         let mut recording = false;
-        let mut taken = SmallVec::new();
+        let mut taken = Vec::new();
         if let Some(tracer) = telemetry.tracer() {
-            let mut builder = SpanBuilder::from_name(self.name).with_kind(self.kind.clone());
+            let mut builder = SpanBuilder::from_name(self.name);
+            builder.span_kind = Some(self.kind.clone());
             if !self.links.is_empty() {
                 builder.links = Some(self.links);
             }

@@ -7,8 +7,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use opentelemetry::Context;
 use opentelemetry::trace::{SpanContext, SpanKind, TraceContextExt};
+use opentelemetry::{Context, ContextGuard};
 
 pub use builder::{Handle, OperationBuilder};
 use end::Live;
@@ -145,14 +145,21 @@ impl<R: Record> Operation<R> {
     /// failed and goes on: whoever catches it may drop the operation much later.
     #[inline]
     pub fn scope<T>(&mut self, work: impl FnOnce() -> T) -> T {
-        let Some(cx) = self.context() else {
-            return work();
-        };
-        let _attached = cx.clone().attach();
-        let mut unwind = OnUnwind(Some(self));
+        let entered = self.enter();
         let result = work();
-        unwind.0 = None;
+        entered.leave();
         result
+    }
+
+    /// Makes the operation's context current until the guard [leaves](Entered::leave). A guard
+    /// dropped without that is one a panic went past, and ends the operation as failed.
+    #[inline]
+    pub fn enter(&mut self) -> Entered<'_, R> {
+        let attached = self.context().map(|cx| cx.clone().attach());
+        Entered {
+            operation: Some(self),
+            _attached: attached,
+        }
     }
 
     /// Ends it.
@@ -186,13 +193,34 @@ impl<R: Record> fmt::Debug for Operation<R> {
     }
 }
 
-/// Ends the operation when unwinding past it; disarmed by taking the reference out.
-struct OnUnwind<'a, R: Record>(Option<&'a mut Operation<R>>);
+/// Work that runs in an operation's context. Made by [`Operation::enter`].
+#[must_use = "dropping it ends the operation as failed"]
+pub struct Entered<'a, R: Record> {
+    /// Taken when the work is done: until then, whoever drops this is unwinding.
+    operation: Option<&'a mut Operation<R>>,
+    // Dropped last: what ends the operation does so in its context.
+    _attached: Option<ContextGuard>,
+}
 
-impl<R: Record> Drop for OnUnwind<'_, R> {
+impl<R: Record> Entered<'_, R> {
+    /// The work is done.
+    #[inline]
+    pub fn leave(mut self) {
+        self.operation = None;
+    }
+}
+
+impl<R: Record> Drop for Entered<'_, R> {
+    #[inline]
     fn drop(&mut self) {
-        if let Some(operation) = self.0.take() {
+        if let Some(operation) = self.operation.take() {
             operation.end(&Outcome::Failed(ErrorType::PANIC));
         }
+    }
+}
+
+impl<R: Record> fmt::Debug for Entered<'_, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Entered").field(&self.operation).finish()
     }
 }

@@ -1,12 +1,21 @@
 //! The `traceparent` field of W3C Trace Context, level 2, read and written without allocation.
 
+use std::ops::Range;
+
 use opentelemetry::trace::{SpanId, TraceFlags, TraceId};
 
 /// Length of a version 00 `traceparent` in bytes.
 pub const TRACEPARENT_LEN: usize = 55;
 
 const SAMPLED_AND_RANDOM: u8 = 0x03;
-const ONES: u64 = 0x0101_0101_0101_0101;
+
+/// Where the digits of a field lie.
+const TRACE_ID: Range<usize> = 3..35;
+const SPAN_ID: Range<usize> = 36..52;
+const FLAGS: Range<usize> = 53..55;
+/// Bytes, of two digits each.
+const TRACE_ID_LEN: usize = 16;
+const IDS_LEN: usize = TRACE_ID_LEN + 8;
 
 /// The three facts in a `traceparent`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,26 +36,16 @@ impl TraceParent {
     pub fn parse(value: &[u8]) -> Option<Self> {
         let (head, tail) = value.trim_ascii().split_first_chunk::<TRACEPARENT_LEN>()?;
         let [v0, v1, d0, .., d2, f0, f1] = *head;
-        let trace = (
-            Digits::at(head, 3),
-            Digits::at(head, 11),
-            Digits::at(head, 19),
-            Digits::at(head, 27),
-        );
-        let span = (Digits::at(head, 36), Digits::at(head, 44));
-        // One test for all of them: a field that is not valid is the exception.
-        let wrong = trace.0.wrong | trace.1.wrong | trace.2.wrong | trace.3.wrong;
-        if wrong | span.0.wrong | span.1.wrong != 0 || [d0, head[35], d2] != [b'-'; 3] {
+        if [d0, head[35], d2] != [b'-'; 3] {
             return None;
         }
-        let (version, flags) = (hex_byte(v0, v1)?, hex_byte(f0, f1)?);
-        let known_form = match version {
-            0xff => false,
-            0 => tail.is_empty(),
-            _ => tail.first().is_none_or(|next| *next == b'-'),
+        let (trace, span) = read_ids(head)?;
+        let flags = hex_byte(f0, f1)?;
+        let known_form = match [v0, v1] {
+            [b'0', b'0'] => tail.is_empty(),
+            [b'f', b'f'] => false,
+            _ => hex_byte(v0, v1).is_some() && tail.first().is_none_or(|next| *next == b'-'),
         };
-        let trace = (u128::from(trace.0.and(trace.1)) << 64) | u128::from(trace.2.and(trace.3));
-        let span = span.0.and(span.1);
         (known_form && trace != 0 && span != 0).then(|| Self {
             trace_id: TraceId::from(trace),
             span_id: SpanId::from(span),
@@ -57,113 +56,72 @@ impl TraceParent {
     /// Writes it as version 00.
     #[must_use]
     pub fn format(self) -> [u8; TRACEPARENT_LEN] {
-        let [
-            t0,
-            t1,
-            t2,
-            t3,
-            t4,
-            t5,
-            t6,
-            t7,
-            t8,
-            t9,
-            ta,
-            tb,
-            tc,
-            td,
-            te,
-            tf,
-        ] = self.trace_id.to_bytes();
-        let [s0, s1, s2, s3, s4, s5, s6, s7] = self.span_id.to_bytes();
-        let groups = [
-            [t0, t1, t2, t3],
-            [t4, t5, t6, t7],
-            [t8, t9, ta, tb],
-            [tc, td, te, tf],
-            [s0, s1, s2, s3],
-            [s4, s5, s6, s7],
-        ];
-        let mut out = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        for (group, at) in groups.into_iter().zip([3, 11, 19, 27, 36, 44]) {
-            if let Some(target) = out.get_mut(at..at + 8) {
-                target.copy_from_slice(&hex_digits(u32::from_be_bytes(group)));
-            }
+        let mut ids = [0; IDS_LEN];
+        ids[..TRACE_ID_LEN].copy_from_slice(&self.trace_id.to_bytes());
+        ids[TRACE_ID_LEN..].copy_from_slice(&self.span_id.to_bytes());
+        let mut digits = [0; 2 * IDS_LEN];
+        for (pair, byte) in digits.as_chunks_mut().0.iter_mut().zip(ids) {
+            *pair = hex_digits(byte);
         }
-        let [.., high, low] = &mut out;
-        let digits = hex_digits(u32::from(self.flags.to_u8() & SAMPLED_AND_RANDOM));
-        [*high, *low] = [digits[6], digits[7]];
+        let mut out = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        out[TRACE_ID].copy_from_slice(&digits[..2 * TRACE_ID_LEN]);
+        out[SPAN_ID].copy_from_slice(&digits[2 * TRACE_ID_LEN..]);
+        out[FLAGS].copy_from_slice(&hex_digits(self.flags.to_u8() & SAMPLED_AND_RANDOM));
         out
     }
 }
 
-/// Eight lower-case digits of `value`, all at once: one nibble a byte, then `0..9` and
-/// `a..f` told apart by the carry of adding six.
-const fn hex_digits(value: u32) -> [u8; 8] {
-    let mut spread = value as u64;
-    spread = (spread | (spread << 16)) & 0x0000_ffff_0000_ffff;
-    spread = (spread | (spread << 8)) & 0x00ff_00ff_00ff_00ff;
-    spread = (spread | (spread << 4)) & (ONES * 0x0f);
-    let letters = ((spread + ONES * 6) >> 4) & ONES;
-    (spread + ONES * 0x30 + letters * 0x27).to_be_bytes()
+/// The two ids; `None` where a digit is not a lower-case hex digit.
+fn read_ids(head: &[u8; TRACEPARENT_LEN]) -> Option<(u128, u64)> {
+    let mut digits = [0; 2 * IDS_LEN];
+    digits[..2 * TRACE_ID_LEN].copy_from_slice(&head[TRACE_ID]);
+    digits[2 * TRACE_ID_LEN..].copy_from_slice(&head[SPAN_ID]);
+    let (ids, all) = hex_bytes(digits);
+    let (trace, span) = ids.split_first_chunk()?;
+    let span = span.first_chunk()?;
+    (all < 16).then(|| (u128::from_be_bytes(*trace), u64::from_be_bytes(*span)))
 }
 
-const fn hex_byte(high: u8, low: u8) -> Option<u8> {
-    match (hex_digit(high), hex_digit(low)) {
-        (Some(high), Some(low)) => Some(high << 4 | low),
-        _ => None,
+/// The bytes that all the digits stand for, and more than 15 if one of them is none.
+// Loops without a branch, kept apart from what makes numbers of the bytes: the compiler then
+// takes sixteen digits at a time.
+#[inline(never)]
+fn hex_bytes(mut digits: [u8; 2 * IDS_LEN]) -> ([u8; IDS_LEN], u8) {
+    let mut all = 0;
+    for digit in &mut digits {
+        *digit = hex_value(*digit);
+        all |= *digit;
     }
+    let mut bytes = [0; IDS_LEN];
+    for (byte, [high, low]) in bytes.iter_mut().zip(digits.as_chunks().0) {
+        *byte = high << 4 | low;
+    }
+    (bytes, all)
 }
 
-const fn hex_digit(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
+/// The lower-case digits of `byte`.
+const fn hex_digits(byte: u8) -> [u8; 2] {
+    const fn digit(nibble: u8) -> u8 {
+        nibble + if nibble < 10 { b'0' } else { b'a' - 10 }
     }
+    [digit(byte >> 4), digit(byte & 15)]
 }
 
-/// Eight digits that were read.
-#[derive(Clone, Copy)]
-struct Digits {
-    value: u32,
-    /// Zero if all of them were lower-case digits.
-    wrong: u64,
+fn hex_byte(high: u8, low: u8) -> Option<u8> {
+    let (high, low) = (hex_value(high), hex_value(low));
+    ((high | low) < 16).then_some(high << 4 | low)
 }
 
-impl Digits {
-    /// The reverse of [`hex_digits`].
-    #[inline(always)]
-    const fn read(digits: [u8; 8]) -> Self {
-        let text = u64::from_be_bytes(digits);
-        let letters = (text >> 6) & ONES;
-        let nibbles = (text & (ONES * 0x0f)) + letters * 9;
-        let is_letter = ((nibbles + ONES * 6) >> 4) & ONES;
-        let written = nibbles + ONES * 0x30 + is_letter * 0x27;
-        let pairs = (nibbles | (nibbles >> 4)) & 0x00ff_00ff_00ff_00ff;
-        let quads = (pairs | (pairs >> 8)) & 0x0000_ffff_0000_ffff;
-        #[allow(
-            clippy::cast_possible_truncation,
-            reason = "the upper half was folded into the lower"
-        )]
-        let value = (quads | (quads >> 16)) as u32;
-        Self {
-            value,
-            wrong: (nibbles & (ONES * 0xf0)) | (written ^ text),
-        }
-    }
-
-    #[inline(always)]
-    fn at(head: &[u8; TRACEPARENT_LEN], at: usize) -> Self {
-        match head.get(at..).and_then(<[u8]>::first_chunk) {
-            Some(digits) => Self::read(*digits),
-            None => Self { value: 0, wrong: 1 },
-        }
-    }
-
-    #[inline(always)]
-    fn and(self, low: Self) -> u64 {
-        (u64::from(self.value) << 32) | u64::from(low.value)
+/// What a lower-case digit stands for; for any other byte more than 15.
+const fn hex_value(digit: u8) -> u8 {
+    let decimal = digit.wrapping_sub(b'0');
+    let letter = digit.wrapping_sub(b'a');
+    if decimal < 10 {
+        decimal
+    } else if letter < 6 {
+        letter + 10
+    } else {
+        u8::MAX
     }
 }
 

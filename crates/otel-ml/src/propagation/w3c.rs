@@ -144,15 +144,18 @@ fn parent<C: ExtractCarrier>(carrier: &C) -> Result<Option<TraceParent>, Anomaly
 }
 
 fn with_parent<C: ExtractCarrier>(base: &Context, parent: TraceParent, carrier: &C) -> Context {
-    let state = tracestate::join(carrier, Field::TraceState);
-    let state = state
-        .as_deref()
-        .map_or(ParsedState::None, tracestate::parse);
     let remote = |state| {
         let span = SpanContext::new(parent.trace_id, parent.span_id, parent.flags, true, state);
         base.with_remote_span_context(span)
     };
-    match state {
+    if carrier.only(Field::TraceState) == Only::Nothing {
+        return remote(TraceState::NONE);
+    }
+    let state = tracestate::join(carrier, Field::TraceState);
+    match state
+        .as_deref()
+        .map_or(ParsedState::None, tracestate::parse)
+    {
         ParsedState::None => remote(TraceState::NONE),
         ParsedState::Known(state) => remote(state),
         ParsedState::Raw(list) => remote(TraceState::NONE).with_value(RawTraceState {
