@@ -51,18 +51,12 @@ impl<'a> Last<'a> {
     #[inline]
     fn of(path: &'a str) -> Self {
         let path = path.as_bytes();
-        let mut before = path;
-        while let [rest @ .., sign] = before {
-            if matches!(sign, b'/' | b'.') {
-                let (_, after) = path.split_at(before.len());
-                return match sign {
-                    b'/' => Self::Segment(after),
-                    _ => Self::Ending(after),
-                };
-            }
-            before = rest;
+        let sign = path.iter().rposition(|byte| matches!(byte, b'/' | b'.'));
+        match sign.and_then(|at| path.get(at..)) {
+            Some([b'.', ending @ ..]) => Self::Ending(ending),
+            Some([_, segment @ ..]) => Self::Segment(segment),
+            _ => Self::Segment(path),
         }
-        Self::Segment(path)
     }
 }
 

@@ -2,7 +2,7 @@ use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use http::Response;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -54,17 +54,17 @@ where
         let entered = operation.enter();
         let result = this.inner.poll(cx);
         entered.leave();
-        let result = ready!(result);
-        Poll::Ready(match result {
-            Ok(response) => Ok(head::<W, X, B>(response, operation)),
-            Err(error) => {
+        match result {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(response)) => Poll::Ready(Ok(head::<W, X, B>(response, operation))),
+            Poll::Ready(Err(error)) => {
                 if let Some(exchange) = operation.record_mut() {
                     let class = exchange.options().error_type(&error);
                     operation.end(&Outcome::Failed(class));
                 }
-                Err(error)
+                Poll::Ready(Err(error))
             }
-        })
+        }
     }
 }
 

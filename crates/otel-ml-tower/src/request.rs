@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
-use http::header::{FORWARDED, HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderValue};
 use http::{Extensions, Method, Request, Uri, Version};
 use otel_ml::semconv::http::{KNOWN_METHODS_ENV, method};
 use otel_ml::semconv::network::protocol_version;
@@ -103,22 +103,27 @@ pub(crate) struct Headers<'a> {
 }
 
 impl<'a> Headers<'a> {
-    pub(crate) fn read(headers: &'a HeaderMap) -> Self {
-        let mut found = Self::default();
-        for (name, value) in headers {
-            let slot = match name.as_str() {
-                "host" => &mut found.host,
-                "user-agent" => &mut found.user_agent,
-                "content-length" => &mut found.content_length,
-                "forwarded" => &mut found.forwarded,
-                "x-forwarded-for" => &mut found.forwarded_for,
-                "x-forwarded-host" => &mut found.forwarded_host,
-                "x-forwarded-proto" => &mut found.forwarded_proto,
-                _ => continue,
-            };
-            slot.get_or_insert(value.as_bytes());
+    #[inline]
+    pub(crate) fn take(&mut self, name: &str, value: &'a HeaderValue) {
+        let slot = match name {
+            "host" => &mut self.host,
+            "user-agent" => &mut self.user_agent,
+            "content-length" => &mut self.content_length,
+            "forwarded" => &mut self.forwarded,
+            "x-forwarded-for" => &mut self.forwarded_for,
+            "x-forwarded-host" => &mut self.forwarded_host,
+            "x-forwarded-proto" => &mut self.forwarded_proto,
+            _ => return,
+        };
+        slot.get_or_insert(value.as_bytes());
+    }
+
+    /// The scheme by which the request was sent.
+    pub(crate) fn scheme(&self, request: &RequestHead<'_>) -> &'static str {
+        if self.forwarded.is_some() || self.forwarded_proto.is_some() {
+            return scheme_of(Forwarded::read(self).scheme, request);
         }
-        found
+        scheme_of(None, request)
     }
 }
 
@@ -131,28 +136,15 @@ pub(crate) struct Incoming<'a> {
 }
 
 impl<'a> Incoming<'a> {
-    pub(crate) fn read(request: &RequestHead<'a>) -> Self {
-        let headers = Headers::read(request.headers);
-        let forwarded = Forwarded::read(&headers);
+    pub(crate) fn read(request: &RequestHead<'a>, headers: &Headers<'a>) -> Self {
+        let forwarded = Forwarded::read(headers);
         let scheme = scheme_of(forwarded.scheme, request);
         Self {
-            headers,
+            headers: *headers,
             forwarded,
             scheme,
         }
     }
-}
-
-/// The scheme by which the request was sent, where nothing else is asked for.
-pub(crate) fn scheme(request: &RequestHead<'_>) -> &'static str {
-    static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-    let value = |name| request.headers.get(name).map(HeaderValue::as_bytes);
-    let headers = Headers {
-        forwarded: value(&FORWARDED),
-        forwarded_proto: value(&FORWARDED_PROTO),
-        ..Headers::default()
-    };
-    scheme_of(Forwarded::read(&headers).scheme, request)
 }
 
 fn scheme_of(forwarded: Option<&'static str>, request: &RequestHead<'_>) -> &'static str {
@@ -289,7 +281,17 @@ fn first(list: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use http::header::HeaderName;
+
     use super::*;
+
+    fn read(headers: &HeaderMap) -> Headers<'_> {
+        let mut read = Headers::default();
+        for (name, value) in headers {
+            read.take(name.as_str(), value);
+        }
+        read
+    }
 
     fn headers(list: &[(&'static str, &'static str)]) -> HeaderMap {
         list.iter()
@@ -318,7 +320,7 @@ mod tests {
             host: Some("shop.example"),
             scheme: Some("https"),
         };
-        assert_eq!(Forwarded::read(&Headers::read(&all)), expected);
+        assert_eq!(Forwarded::read(&read(&all)), expected);
     }
 
     #[test]
@@ -335,7 +337,7 @@ mod tests {
             assert_eq!(Forwarded::parse(field), Forwarded::default(), "{field}");
         }
         assert_eq!(
-            Forwarded::read(&Headers::read(&headers(&[("x-forwarded-for", " , ")]))),
+            Forwarded::read(&read(&headers(&[("x-forwarded-for", " , ")]))),
             Forwarded::default()
         );
     }

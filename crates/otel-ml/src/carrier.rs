@@ -111,10 +111,19 @@ impl<'a> HeaderExtractor<'a> {
     /// Reads from `headers`.
     #[must_use]
     pub fn new(headers: &'a HeaderMap) -> Self {
+        Self::scan(headers, |_, _| {})
+    }
+
+    /// Reads from `headers`, and hands all that are none of its fields to `other`: for who wants
+    /// something of them, too, and needs no pass of its own.
+    #[inline]
+    #[must_use]
+    pub fn scan(headers: &'a HeaderMap, mut other: impl FnMut(&'a str, &'a HeaderValue)) -> Self {
         let mut found = [Only::Nothing; Field::ALL.len()];
         for (name, value) in headers {
             let name = name.as_str();
             let Some(at) = Field::ALL.iter().position(|field| field.name() == name) else {
+                other(name, value);
                 continue;
             };
             if let Some(found) = found.get_mut(at) {

@@ -7,6 +7,8 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::{AsyncInstrument, Counter, Gauge, Histogram, Meter, UpDownCounter};
 use otel_ml_semconv::{Metric, db, gen_ai, http, messaging, ml, url};
 
+use crate::label_sets::LabelSets;
+
 /// The labels of one measurement, on the stack.
 pub type Labels = smallvec::SmallVec<[KeyValue; 8]>;
 
@@ -17,6 +19,8 @@ pub type Labels = smallvec::SmallVec<[KeyValue; 8]>;
 pub struct Instruments {
     /// [`http::metric::SERVER_REQUEST_DURATION`]
     pub http_server_request_duration: Histogram<f64>,
+    /// The labels that it is recorded with.
+    pub http_server_request_labels: LabelSets,
     /// [`http::metric::SERVER_ACTIVE_REQUESTS`]
     pub http_server_active_requests: ActiveRequests,
     /// [`http::metric::CLIENT_REQUEST_DURATION`]
@@ -89,6 +93,7 @@ impl Instruments {
     fn with(meter: &Meter, http_server_active_requests: ActiveRequests) -> Self {
         Self {
             http_server_request_duration: seconds(meter, &http::metric::SERVER_REQUEST_DURATION),
+            http_server_request_labels: LabelSets::new(),
             http_server_active_requests,
             http_client_request_duration: seconds(meter, &http::metric::CLIENT_REQUEST_DURATION),
             messaging_client_operation_duration: seconds(

@@ -10,15 +10,15 @@ use otel_ml::opentelemetry::trace::SpanKind;
 use otel_ml::opentelemetry::{Context, KeyValue, Value};
 use otel_ml::semconv::{client, http as keys, network, server, url, user_agent};
 use otel_ml::{
-    Attributes, CancelReason, Detail, End, ErrorType, InFlight, Labels, Operation, Options,
-    Outcome, Record, span_name,
+    Attributes, CancelReason, Detail, End, ErrorType, InFlight, Instruments, Labels, Operation,
+    Options, Outcome, Record, span_name,
 };
 
 use super::layer::ServerOptions;
 use super::service::Framework;
 use crate::body::{Exchange, Streamed};
 use crate::request::{
-    Incoming, RequestHead, content_length, known_method, protocol_version, redact_query, scheme,
+    Headers, Incoming, RequestHead, content_length, known_method, protocol_version, redact_query,
 };
 
 /// One request being served: what its metrics need, and what is learnt of its answer.
@@ -48,6 +48,7 @@ where
     pub(super) fn start<W: Framework>(
         options: &Arc<ServerOptions<H>>,
         request: &RequestHead<'_>,
+        headers: &Headers<'_>,
         sender: Context,
     ) -> Operation<Self> {
         let common = &options.common;
@@ -62,6 +63,7 @@ where
         };
         let read = Read {
             request,
+            headers,
             method,
             route,
             version: protocol_version(request.version),
@@ -70,13 +72,13 @@ where
         let exchange = || {
             let scheme = match read.scheme.get() {
                 Some(scheme) => scheme,
-                None if instruments.is_some() => scheme(request),
+                None if instruments.is_some() => read.headers.scheme(read.request),
                 None => "http",
             };
             let hook = options.metric_attributes.as_ref();
             let extra = hook.filter(|_| instruments.is_some()).map(|hook| {
                 let mut labels = Attributes::unbounded();
-                hook.attributes(request, &mut labels);
+                hook.attributes(read.request, &mut labels);
                 Box::new(Extra {
                     labels: labels.into_vec(),
                     response_headers: Vec::new(),
@@ -84,14 +86,14 @@ where
             });
             Self {
                 options: Arc::clone(options),
-                method,
+                method: read.method,
                 scheme,
                 version: read.version,
                 route: read.route.clone(),
                 status: None,
                 streamed: Streamed::default(),
                 in_flight: instruments
-                    .map(|it| it.http_server_active_requests.enter(method, scheme)),
+                    .map(|it| it.http_server_active_requests.enter(read.method, scheme)),
                 extra,
             }
         };
@@ -106,7 +108,7 @@ where
                 if let Some(cx) = &baggage {
                     common.push_baggage(cx, to);
                 }
-                common.hooks.attributes(request, to);
+                common.hooks.attributes(read.request, to);
             })
     }
 }
@@ -136,6 +138,7 @@ fn name_and_route(
 /// A request, and what its span and its metrics both say of it.
 struct Read<'a> {
     request: &'a RequestHead<'a>,
+    headers: &'a Headers<'a>,
     method: &'static str,
     route: Option<Cow<'static, str>>,
     version: &'static str,
@@ -146,7 +149,7 @@ struct Read<'a> {
 impl Read<'_> {
     fn push<H, W: Framework>(&self, options: &Options<H>, to: &mut Attributes) {
         let request = self.request;
-        let incoming = Incoming::read(request);
+        let incoming = Incoming::read(request, self.headers);
         self.scheme.set(Some(incoming.scheme));
         to.push(keys::REQUEST_METHOD, self.method);
         to.push(url::SCHEME, incoming.scheme);
@@ -291,6 +294,54 @@ impl<H> Exchange for ServerExchange<H> {
     }
 }
 
+impl<H> ServerExchange<H> {
+    fn record_duration(&self, instruments: &Instruments, end: &End<'_>) {
+        let status = self.status.map(|status| status.as_u16());
+        let labels = || {
+            let mut labels = Labels::new();
+            labels.push(KeyValue::new(keys::REQUEST_METHOD, self.method));
+            labels.push(KeyValue::new(url::SCHEME, self.scheme));
+            labels.push(KeyValue::new(network::PROTOCOL_VERSION, self.version));
+            labels.extend(
+                status.map(|status| KeyValue::new(keys::RESPONSE_STATUS_CODE, i64::from(status))),
+            );
+            labels.extend(
+                self.route
+                    .clone()
+                    .map(|route| KeyValue::new(keys::ROUTE, route)),
+            );
+            labels
+        };
+        let seconds = end.duration.as_secs_f64();
+        let histogram = &instruments.http_server_request_duration;
+        let route = match &self.route {
+            None => Some(""),
+            Some(Cow::Borrowed(route)) => Some(*route),
+            Some(Cow::Owned(_)) => None,
+        };
+        match route {
+            Some(route) if end.error.is_none() && self.extra.is_none() => {
+                let texts = [self.method, self.scheme, self.version, route];
+                let known = &instruments.http_server_request_labels;
+                known.record(
+                    histogram,
+                    seconds,
+                    texts,
+                    status.unwrap_or_default(),
+                    labels,
+                );
+            }
+            _ => {
+                let mut labels = labels();
+                labels.extend(end.error_label());
+                let extra = self.extra.iter().flat_map(|extra| &extra.labels);
+                labels.extend(extra.cloned());
+                histogram.record(seconds, &labels);
+            }
+        }
+    }
+}
+
 impl<H> Record for ServerExchange<H> {
     fn dropped(&self) -> Outcome {
         match self.outcome() {
@@ -303,28 +354,7 @@ impl<H> Record for ServerExchange<H> {
         // Before the span is exported: whoever sees the span sees the gauge without it.
         drop(self.in_flight.take());
         if let Some(instruments) = end.instruments {
-            let mut labels = Labels::new();
-            labels.push(KeyValue::new(keys::REQUEST_METHOD, self.method));
-            labels.push(KeyValue::new(url::SCHEME, self.scheme));
-            labels.push(KeyValue::new(network::PROTOCOL_VERSION, self.version));
-            if let Some(status) = self.status {
-                labels.push(KeyValue::new(
-                    keys::RESPONSE_STATUS_CODE,
-                    i64::from(status.as_u16()),
-                ));
-            }
-            if let Some(route) = self.route.take() {
-                labels.push(KeyValue::new(keys::ROUTE, route));
-            }
-            if let Some(error) = end.error_label() {
-                labels.push(error);
-            }
-            if let Some(extra) = &mut self.extra {
-                labels.extend(extra.labels.drain(..));
-            }
-            instruments
-                .http_server_request_duration
-                .record(end.duration.as_secs_f64(), &labels);
+            self.record_duration(instruments, end);
             end.record_gen_ai_server();
         }
         if end.is_recording() {

@@ -16,7 +16,7 @@ use super::exchange::ServerExchange;
 use super::layer::{DefaultHooks, ServerOptions};
 use crate::body::{Exchange, InstrumentedBody, WrapBody};
 use crate::future::ResponseFuture;
-use crate::request::RequestHead;
+use crate::request::{Headers, RequestHead};
 
 /// The template of the route that a request matched, as a request extension: for routers
 /// other than axum's. It becomes `http.route` and part of the span's name.
@@ -133,16 +133,15 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let telemetry = &self.options.common.telemetry;
         let is_recorded = telemetry.is_tracing() || telemetry.instruments().is_some();
-        let carrier = || HeaderExtractor::new(request.headers());
-        let sender = if is_recorded {
-            Some(telemetry.extract(&carrier()))
+        let mut operation = if is_recorded {
+            self.start(&request)
         } else {
-            telemetry.extract_if_propagating(carrier)
+            let carrier = || HeaderExtractor::new(request.headers());
+            let Some(sender) = telemetry.extract_if_propagating(carrier) else {
+                return ResponseFuture::new(self.inner.call(request), Operation::none());
+            };
+            self.pass(sender)
         };
-        let Some(sender) = sender else {
-            return ResponseFuture::new(self.inner.call(request), Operation::none());
-        };
-        let mut operation = self.start(&RequestHead::from(&request), sender, is_recorded);
         let entered = operation.enter();
         let inner = self.inner.call(request);
         entered.leave();
@@ -155,24 +154,33 @@ where
     H: for<'a> AllHooks<RequestHead<'a>>,
     W: Framework,
 {
-    fn start(
-        &self,
-        request: &RequestHead<'_>,
-        sender: OtelContext,
-        is_recorded: bool,
-    ) -> Operation<ServerExchange<H>> {
+    #[inline]
+    fn start<B>(&self, request: &Request<B>) -> Operation<ServerExchange<H>> {
         let common = &self.options.common;
-        let is_suppressed = OtelContext::map_current(OtelContext::is_telemetry_suppressed);
-        if is_recorded && !is_suppressed && common.hooks.accepts(request) {
-            return ServerExchange::start::<W>(&self.options, request, sender);
+        let mut headers = Headers::default();
+        let carrier = HeaderExtractor::scan(request.headers(), |name, value| {
+            headers.take(name, value);
+        });
+        let sender = common.telemetry.extract(&carrier);
+        let request = RequestHead::from(request);
+        if is_suppressed() || !common.hooks.accepts(&request) {
+            return self.pass(sender);
         }
-        let sender = common.parent.for_request(sender).parent;
-        Operation::passing(if is_suppressed {
+        ServerExchange::start::<W>(&self.options, &request, &headers, sender)
+    }
+
+    fn pass(&self, sender: OtelContext) -> Operation<ServerExchange<H>> {
+        let sender = self.options.common.parent.for_request(sender).parent;
+        Operation::passing(if is_suppressed() {
             sender.with_telemetry_suppressed()
         } else {
             sender
         })
     }
+}
+
+fn is_suppressed() -> bool {
+    OtelContext::map_current(OtelContext::is_telemetry_suppressed)
 }
 
 impl<S: Clone, H, W> Clone for OtelMl<S, H, W> {

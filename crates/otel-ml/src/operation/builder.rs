@@ -12,7 +12,7 @@ use super::end::{Live, Record};
 use super::{Operation, State};
 use crate::attributes::Attributes;
 use crate::facts::Shared;
-use crate::options::{Inbound, ParentPolicy};
+use crate::options::ParentPolicy;
 use crate::telemetry::Telemetry;
 
 /// Whether [`MlSpan::current`](crate::MlSpan::current) finds an operation.
@@ -58,12 +58,18 @@ impl<'a> OperationBuilder<'a> {
     /// request: see [`ParentPolicy::for_request`].
     #[inline]
     pub fn sent_by(self, sender: Context, policy: ParentPolicy) -> Self {
-        match policy {
-            ParentPolicy::Auto | ParentPolicy::Child => self.parent(sender),
-            ParentPolicy::Link | ParentPolicy::Ignore => {
-                let Inbound { parent, link } = policy.for_request(sender);
-                self.parent(parent).link(link, Vec::new())
+        let (mut parent, mut links) = (sender, self.links);
+        if !matches!(policy, ParentPolicy::Auto | ParentPolicy::Child) {
+            let inbound = policy.for_request(parent);
+            parent = inbound.parent;
+            if inbound.link.is_valid() {
+                links = with_link(links, Link::new(inbound.link, Vec::new(), 0));
             }
+        }
+        Self {
+            parent,
+            links,
+            ..self
         }
     }
 
