@@ -171,8 +171,16 @@ impl Outcome {
     }
 
     /// The error this outcome is for a span of `kind`, if it is one.
+    #[inline]
     #[must_use]
     pub fn error(&self, kind: &SpanKind) -> Option<ErrorType> {
+        match self {
+            Self::Ok => None,
+            other => other.error_of(kind),
+        }
+    }
+
+    fn error_of(&self, kind: &SpanKind) -> Option<ErrorType> {
         match self {
             Self::Ok => None,
             Self::Failed(error) => Some(error.clone()),

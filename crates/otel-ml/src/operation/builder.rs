@@ -34,7 +34,7 @@ pub struct OperationBuilder<'a> {
     pub(super) kind: SpanKind,
     pub(super) name: Cow<'static, str>,
     pub(super) parent: Context,
-    pub(super) links: Vec<Link>,
+    pub(super) links: Option<Vec<Link>>,
     pub(super) handle: Handle,
     pub(super) cap: usize,
     pub(super) keeps_record: bool,
@@ -42,9 +42,10 @@ pub struct OperationBuilder<'a> {
 
 /// Apart, as a builder that is borrowed for it would have to lie in memory wherever it is used.
 #[cold]
-fn with_link(mut links: Vec<Link>, link: Link) -> Vec<Link> {
+fn with_link(links: Option<Vec<Link>>, link: Link) -> Option<Vec<Link>> {
+    let mut links = links.unwrap_or_default();
     links.push(link);
-    links
+    Some(links)
 }
 
 impl<'a> OperationBuilder<'a> {
@@ -124,9 +125,7 @@ impl<'a> OperationBuilder<'a> {
         if let Some(tracer) = telemetry.tracer() {
             let mut builder = SpanBuilder::from_name(self.name);
             builder.span_kind = Some(self.kind.clone());
-            if !self.links.is_empty() {
-                builder.links = Some(self.links);
-            }
+            builder.links = self.links;
             let (has_parent, is_sampled) = {
                 let span = cx.span();
                 let parent = span.span_context();

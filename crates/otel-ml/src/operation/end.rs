@@ -59,12 +59,14 @@ impl End<'_> {
     }
 
     /// `error.type` as a metric label, if the operation failed.
+    #[inline]
     #[must_use]
     pub fn error_label(&self) -> Option<KeyValue> {
         error_label(self.error)
     }
 
     /// Records the GenAI server metrics, if the handler has said which operation it served.
+    #[inline]
     pub fn record_gen_ai_server(&self) {
         if let (Some(facts), Some(instruments)) = (&self.facts, self.instruments) {
             facts.record_gen_ai_server(instruments, self.duration, self.error_label().as_ref());

@@ -54,7 +54,7 @@ impl Operation {
             kind,
             name,
             parent: Context::new(),
-            links: Vec::new(),
+            links: None,
             handle: Handle::None,
             cap: crate::options::ATTRIBUTE_CAP,
             keeps_record: false,

@@ -81,6 +81,7 @@ impl Propagation {
         }
     }
 
+    #[inline]
     pub(crate) fn extract<C: ExtractCarrier>(&self, carrier: &C) -> (Context, Option<Anomaly>) {
         match self {
             Self::Given(propagator) => (
@@ -133,6 +134,7 @@ fn inject_by<C: InjectCarrier>(propagator: &dyn TextMapPropagator, cx: &Context,
     propagator.inject_context(cx, carrier);
 }
 
+#[inline]
 fn extract_by<C: ExtractCarrier>(global: Global, carrier: &C) -> (Context, Option<Anomaly>) {
     let fresh = Context::new();
     match global {
