@@ -118,38 +118,28 @@ impl<'a> Headers<'a> {
         slot.get_or_insert(value.as_bytes());
     }
 
+    /// What proxies say of the request's way.
+    #[inline]
+    pub(crate) fn forwarded(&self) -> Forwarded<'a> {
+        let said = [
+            self.forwarded,
+            self.forwarded_for,
+            self.forwarded_host,
+            self.forwarded_proto,
+        ];
+        if said.iter().all(Option::is_none) {
+            return Forwarded::default();
+        }
+        Forwarded::read(self)
+    }
+}
+
+impl Forwarded<'_> {
     /// The scheme by which the request was sent.
-    pub(crate) fn scheme(&self, request: &RequestHead<'_>) -> &'static str {
-        if self.forwarded.is_some() || self.forwarded_proto.is_some() {
-            return scheme_of(Forwarded::read(self).scheme, request);
-        }
-        scheme_of(None, request)
+    pub(crate) fn scheme_of(&self, request: &RequestHead<'_>) -> &'static str {
+        let immediate = || request.uri.scheme_str().and_then(known_scheme);
+        self.scheme.or_else(immediate).unwrap_or("http")
     }
-}
-
-/// What a server reads of a request's headers and its way.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Incoming<'a> {
-    pub(crate) headers: Headers<'a>,
-    pub(crate) forwarded: Forwarded<'a>,
-    pub(crate) scheme: &'static str,
-}
-
-impl<'a> Incoming<'a> {
-    pub(crate) fn read(request: &RequestHead<'a>, headers: &Headers<'a>) -> Self {
-        let forwarded = Forwarded::read(headers);
-        let scheme = scheme_of(forwarded.scheme, request);
-        Self {
-            headers: *headers,
-            forwarded,
-            scheme,
-        }
-    }
-}
-
-fn scheme_of(forwarded: Option<&'static str>, request: &RequestHead<'_>) -> &'static str {
-    let immediate = || request.uri.scheme_str().and_then(known_scheme);
-    forwarded.or_else(immediate).unwrap_or("http")
 }
 
 /// What proxies say of the request's way, as far as they say it.

@@ -37,6 +37,7 @@ impl Attributes {
     }
 
     /// Adds one attribute. A key must be pushed once only: the SDK keeps every copy.
+    #[inline]
     pub fn push(&mut self, key: impl Into<Key>, value: impl Into<Value>) {
         if self.list.len() < self.cap {
             self.list.push(KeyValue::new(key, value));

@@ -1,14 +1,11 @@
-//! What is known of an operation while it runs: the entry in its `Context`.
+//! What is known of an operation while it runs.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use opentelemetry::{Context, Key, KeyValue, StringValue, Value};
+use opentelemetry::{Key, KeyValue, StringValue, Value};
 use otel_ml_semconv::{error, gen_ai, ml};
-use smallvec::SmallVec;
 
 use crate::instruments::{Instruments, Labels};
-use crate::telemetry::Telemetry;
 
 /// Facts that metrics need, kept also for an operation whose span is not recorded.
 const FOR_METRICS: [&str; 14] = [
@@ -28,35 +25,35 @@ const FOR_METRICS: [&str; 14] = [
     otel_ml_semconv::db::RESPONSE_RETURNED_ROWS,
 ];
 
-/// The entry of an operation in its `Context`, found there by type.
-pub(crate) struct Shared {
-    /// The operation's context without this entry, so that the two don't hold each other.
-    span: Context,
-    pub(crate) telemetry: Telemetry,
-    started: Instant,
-    recording: bool,
-    facts: Mutex<Facts>,
-}
-
 /// A key and its hash, which for the keys of setters is made at compile time: telling two of
 /// them apart costs no comparison of text.
-#[derive(Clone)]
 pub(crate) struct FactKey {
     hash: u64,
     key: Key,
+    /// Whether metrics need it.
+    pub(crate) is_for_metrics: bool,
 }
 
 impl FactKey {
     pub(crate) const fn known(key: &'static str) -> Self {
+        let hash = hash(key);
+        let mut is_for_metrics = false;
+        let mut rest = FOR_METRICS.as_slice();
+        while let [first, others @ ..] = rest {
+            is_for_metrics |= self::hash(first) == hash;
+            rest = others;
+        }
         Self {
-            hash: hash(key),
+            hash,
             key: Key::from_static_str(key),
+            is_for_metrics,
         }
     }
 
-    fn new(key: Key) -> Self {
+    pub(crate) fn new(key: Key) -> Self {
         Self {
             hash: hash(key.as_str()),
+            is_for_metrics: FOR_METRICS.contains(&key.as_str()),
             key,
         }
     }
@@ -77,8 +74,9 @@ const fn hash(text: &str) -> u64 {
 type Fact = (u64, KeyValue);
 
 /// Facts by key. Each is written to the span once, at the end: the SDK would keep every copy.
+#[derive(Default)]
 pub(crate) struct Facts {
-    pub(crate) list: SmallVec<[Fact; 8]>,
+    pub(crate) list: Vec<Fact>,
     /// Whether a fact was written under a key of the handler's own choice.
     pub(crate) has_custom: bool,
     /// Keys that the span got at its start.
@@ -88,88 +86,49 @@ pub(crate) struct Facts {
     finished: bool,
 }
 
-impl Shared {
-    pub(crate) fn new(
-        span: Context,
-        recording: bool,
-        telemetry: Telemetry,
-        started: Instant,
-        taken: Vec<Key>,
-        cap: usize,
-    ) -> Self {
-        let facts = Facts {
-            list: SmallVec::new(),
-            has_custom: false,
-            taken,
-            cap,
-            first_token: None,
-            finished: false,
-        };
-        Self {
-            span,
-            telemetry,
-            started,
-            recording,
-            facts: Mutex::new(facts),
-        }
-    }
-
-    pub(crate) fn span_context(&self) -> &Context {
-        &self.span
-    }
-
-    pub(crate) fn is_recording(&self) -> bool {
-        self.recording && !self.lock().finished
-    }
-
-    pub(crate) fn is_finished(&self) -> bool {
-        self.lock().finished
-    }
-
-    pub(crate) fn elapsed(&self) -> Duration {
-        self.started.elapsed()
-    }
-
-    pub(crate) fn set(&self, key: FactKey, value: impl FnOnce() -> Value) {
-        if self.recording || FOR_METRICS.contains(&key.key.as_str()) {
-            self.lock().set(key, value);
-        }
-    }
-
-    pub(crate) fn set_custom(&self, key: Key, value: impl FnOnce() -> Value) {
-        self.lock().has_custom = true;
-        self.set(FactKey::new(key), value);
-    }
-
-    pub(crate) fn first_token(&self) {
-        let elapsed = self.elapsed();
-        self.lock().first_token.get_or_insert(elapsed);
-    }
-
-    /// The facts, which from now on are taken no more.
-    pub(crate) fn finish(&self) -> MutexGuard<'_, Facts> {
-        let mut facts = self.lock();
-        facts.finished = true;
-        facts
-    }
-
-    /// A panic while the lock was held can't leave a list in two minds.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Facts> {
-        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Facts {
-    fn set(&mut self, FactKey { hash, key }: FactKey, value: impl FnOnce() -> Value) {
-        if self.finished || self.taken.contains(&key) {
+    /// What is kept for the next operation is no longer than this.
+    const MOST_ROOM: usize = 32;
+
+    /// Starts anew with what was cleared.
+    pub(crate) fn begin(&mut self, taken: Vec<Key>, cap: usize) {
+        self.taken = taken;
+        self.cap = cap;
+        self.has_custom = false;
+        self.first_token = None;
+        self.finished = false;
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.taken = Vec::new();
+        self.list.clear();
+        self.list.shrink_to(Self::MOST_ROOM);
+    }
+
+    pub(crate) const fn is_finished(&self) -> bool {
+        self.finished
+    }
+
+    pub(crate) const fn finish(&mut self) {
+        self.finished = true;
+    }
+
+    pub(crate) fn set(&mut self, key: &FactKey, value: Value) {
+        if self.finished || (!self.taken.is_empty() && self.is_taken(key)) {
             return;
         }
-        let is_same = |(known, fact): &&mut Fact| *known == hash && fact.key == key;
+        let is_same = |(known, fact): &&mut Fact| *known == key.hash && fact.key == key.key;
         if let Some((_, known)) = self.list.iter_mut().find(is_same) {
-            known.value = value();
+            known.value = value;
         } else if self.list.len() < self.cap {
-            self.list.push((hash, KeyValue::new(key, value())));
+            self.list
+                .push((key.hash, KeyValue::new(key.key.clone(), value)));
         }
+    }
+
+    #[cold]
+    fn is_taken(&self, key: &FactKey) -> bool {
+        self.taken.contains(&key.key)
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<&Value> {

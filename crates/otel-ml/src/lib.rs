@@ -17,6 +17,7 @@ mod options;
 mod outcome;
 pub mod propagation;
 mod selfcheck;
+mod shared;
 mod stage;
 mod stream;
 mod task;

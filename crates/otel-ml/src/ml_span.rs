@@ -1,13 +1,15 @@
 //! The handle by which running code writes ML facts to the operation it is part of.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry::trace::TraceContextExt;
 use opentelemetry::{Array, Context, Key, KeyValue, StringValue, Value};
 use otel_ml_semconv::{db, gen_ai, ml};
 
-use crate::facts::{FactKey, Shared};
+use crate::facts::FactKey;
+use crate::shared::{Entry, Shared};
 
 /// The operation that the current code is part of: a request served, a message processed,
 /// a stage, a model operation.
@@ -33,7 +35,7 @@ use crate::facts::{FactKey, Shared};
 /// The facts also label metrics where the documentation of a setter says so. Those must be
 /// of low cardinality; all others are on the span only.
 #[derive(Clone, Default)]
-pub struct MlSpan(Option<Context>);
+pub struct MlSpan(Option<Arc<Shared>>);
 
 macro_rules! text {
     ($($(#[$doc:meta])+ $name:ident => $key:expr;)+) => { impl MlSpan { $(
@@ -41,8 +43,7 @@ macro_rules! text {
         #[doc = ""]
         #[doc = concat!("Recorded as [`", stringify!($key), "`](otel_ml_semconv::", stringify!($key), ").")]
         pub fn $name(&self, value: impl Into<StringValue>) -> &Self {
-            const KEY: FactKey = FactKey::known($key);
-            self.put(KEY, || value.into().into())
+            self.put(const { &FactKey::known($key) }, || value.into().into())
         }
     )+ } };
 }
@@ -53,8 +54,7 @@ macro_rules! integer {
         #[doc = ""]
         #[doc = concat!("Recorded as [`", stringify!($key), "`](otel_ml_semconv::", stringify!($key), "), an integer.")]
         pub fn $name(&self, value: u64) -> &Self {
-            const KEY: FactKey = FactKey::known($key);
-            self.put(KEY, || whole(value))
+            self.put(const { &FactKey::known($key) }, || whole(value))
         }
     )+ } };
 }
@@ -65,8 +65,7 @@ macro_rules! number {
         #[doc = ""]
         #[doc = concat!("Recorded as [`", stringify!($key), "`](otel_ml_semconv::", stringify!($key), "), a double.")]
         pub fn $name(&self, value: f64) -> &Self {
-            const KEY: FactKey = FactKey::known($key);
-            self.put(KEY, || value.into())
+            self.put(const { &FactKey::known($key) }, || value.into())
         }
     )+ } };
 }
@@ -179,24 +178,22 @@ impl MlSpan {
     /// The nearest operation around the current code, or one on which every call does nothing.
     #[must_use]
     pub fn current() -> Self {
-        Self(Context::map_current(|cx| {
-            cx.get::<Shared>().is_some().then(|| cx.clone())
-        }))
+        Context::map_current(Self::from_context)
     }
 
     /// The nearest operation in `cx`.
     #[must_use]
     pub fn from_context(cx: &Context) -> Self {
-        Self(cx.get::<Shared>().is_some().then(|| cx.clone()))
+        Self(Entry::find(cx).cloned())
     }
 
     #[inline]
     fn shared(&self) -> Option<&Shared> {
-        self.0.as_ref()?.get()
+        self.0.as_deref()
     }
 
     #[inline]
-    fn put(&self, key: FactKey, value: impl FnOnce() -> Value) -> &Self {
+    fn put(&self, key: &FactKey, value: impl FnOnce() -> Value) -> &Self {
         if let Some(shared) = self.shared() {
             shared.set(key, value);
         }
@@ -228,7 +225,9 @@ impl MlSpan {
 
     /// The features that were asked for. Their names may tell of a person: opt-in by calling.
     pub fn feature_names<T: Into<StringValue>>(&self, names: impl IntoIterator<Item = T>) -> &Self {
-        self.put(const { FactKey::known(ml::FEATURE_NAMES) }, || texts(names))
+        self.put(const { &FactKey::known(ml::FEATURE_NAMES) }, || {
+            texts(names)
+        })
     }
 
     /// Why the model stopped, one reason for each answer.
@@ -237,7 +236,7 @@ impl MlSpan {
         reasons: impl IntoIterator<Item = T>,
     ) -> &Self {
         self.put(
-            const { FactKey::known(gen_ai::RESPONSE_FINISH_REASONS) },
+            const { &FactKey::known(gen_ai::RESPONSE_FINISH_REASONS) },
             || texts(reasons),
         )
     }
@@ -248,21 +247,21 @@ impl MlSpan {
         sequences: impl IntoIterator<Item = T>,
     ) -> &Self {
         self.put(
-            const { FactKey::known(gen_ai::REQUEST_STOP_SEQUENCES) },
+            const { &FactKey::known(gen_ai::REQUEST_STOP_SEQUENCES) },
             || texts(sequences),
         )
     }
 
     /// The `seed` setting.
     pub fn seed(&self, seed: i64) -> &Self {
-        self.put(const { FactKey::known(gen_ai::REQUEST_SEED) }, || {
+        self.put(const { &FactKey::known(gen_ai::REQUEST_SEED) }, || {
             seed.into()
         })
     }
 
     /// The lengths of the input tensor's dimensions.
     pub fn input_shape(&self, shape: &[usize]) -> &Self {
-        self.put(const { FactKey::known(ml::INPUT_SHAPE) }, || {
+        self.put(const { &FactKey::known(ml::INPUT_SHAPE) }, || {
             Value::Array(Array::I64(
                 shape
                     .iter()
@@ -274,8 +273,8 @@ impl MlSpan {
 
     /// The smallest and the largest element of the input.
     pub fn input_range(&self, min: f64, max: f64) -> &Self {
-        self.put(const { FactKey::known(ml::INPUT_MIN) }, || min.into())
-            .put(const { FactKey::known(ml::INPUT_MAX) }, || max.into())
+        self.put(const { &FactKey::known(ml::INPUT_MIN) }, || min.into())
+            .put(const { &FactKey::known(ml::INPUT_MAX) }, || max.into())
     }
 
     /// A look-up in a cache: `ml.cache.name` and `ml.cache.hit` on the span (the last
@@ -290,33 +289,33 @@ impl MlSpan {
             ];
             instruments.ml_cache_lookups.add(1, &labels);
         }
-        self.put(const { FactKey::known(ml::CACHE_NAME) }, || cache.into())
-            .put(const { FactKey::known(ml::CACHE_HIT) }, || hit.into())
+        self.put(const { &FactKey::known(ml::CACHE_NAME) }, || cache.into())
+            .put(const { &FactKey::known(ml::CACHE_HIT) }, || hit.into())
     }
 
     /// A stage that was left out on purpose, and why (low cardinality: `budget`, `degraded`).
     /// Write it to the request, not inside another stage: that one has a name already.
     pub fn skipped(&self, stage: &'static str, reason: &'static str) -> &Self {
-        self.put(const { FactKey::known(ml::PIPELINE_STAGE_NAME) }, || {
+        self.put(const { &FactKey::known(ml::PIPELINE_STAGE_NAME) }, || {
             stage.into()
         })
-        .put(const { FactKey::known(ml::STAGE_SKIPPED) }, || true.into())
-        .put(const { FactKey::known(ml::STAGE_SKIP_REASON) }, || {
+        .put(const { &FactKey::known(ml::STAGE_SKIPPED) }, || true.into())
+        .put(const { &FactKey::known(ml::STAGE_SKIP_REASON) }, || {
             reason.into()
         })
     }
 
     /// Whether the error at hand is worth a retry.
     pub fn error_transient(&self, transient: bool) -> &Self {
-        self.put(const { FactKey::known(ml::ERROR_TRANSIENT) }, || {
+        self.put(const { &FactKey::known(ml::ERROR_TRANSIENT) }, || {
             transient.into()
         })
     }
 
     /// What the operation cost, and in which currency (`USD`).
     pub fn cost(&self, amount: f64, currency: &'static str) -> &Self {
-        self.put(const { FactKey::known(ml::COST_AMOUNT) }, || amount.into())
-            .put(const { FactKey::known(ml::COST_CURRENCY) }, || {
+        self.put(const { &FactKey::known(ml::COST_AMOUNT) }, || amount.into())
+            .put(const { &FactKey::known(ml::COST_CURRENCY) }, || {
                 currency.into()
             })
     }
@@ -332,7 +331,7 @@ impl MlSpan {
 
     /// The answer is incomplete, and so are its token counts.
     pub fn usage_partial(&self) -> &Self {
-        self.put(const { FactKey::known(ml::USAGE_PARTIAL) }, || true.into())
+        self.put(const { &FactKey::known(ml::USAGE_PARTIAL) }, || true.into())
     }
 
     /// The messages given to the model, as the JSON text that the conventions describe.
@@ -356,7 +355,7 @@ impl MlSpan {
     fn put_content(&self, key: &'static str, json: impl FnOnce() -> String) -> &Self {
         match self.shared() {
             Some(shared) if shared.telemetry.captures_content() => {
-                self.put(FactKey::known(key), || json().into())
+                self.put(&FactKey::known(key), || json().into())
             }
             _ => self,
         }

@@ -13,12 +13,12 @@ use opentelemetry::{Context, Key, KeyValue, Value};
 use pin_project::pin_project;
 
 use crate::attributes::{self, Attributes};
-use crate::facts::Shared;
 use crate::instruments::Instruments;
 use crate::intern::span_name;
 use crate::ml_span::MlSpan;
 use crate::operation::{Handle, Operation, Record};
 use crate::outcome::Outcome;
+use crate::shared::Entry;
 use crate::stream::{InstrumentedStream, Items};
 use crate::telemetry::Telemetry;
 
@@ -72,7 +72,7 @@ pub struct Task<R: TaskRecord> {
 impl<R: TaskRecord> Task<R> {
     pub(crate) fn new(kind: SpanKind, name: Cow<'static, str>, record: R) -> Self {
         let around =
-            Context::map_current(|cx| cx.get::<Shared>().map(|shared| shared.telemetry.clone()));
+            Context::map_current(|cx| Entry::find(cx).map(|shared| shared.telemetry.clone()));
         let telemetry = around.unwrap_or_default();
         Self {
             telemetry,

@@ -18,7 +18,7 @@ use super::layer::ServerOptions;
 use super::service::Framework;
 use crate::body::{Exchange, Streamed};
 use crate::request::{
-    Headers, Incoming, RequestHead, content_length, known_method, protocol_version, redact_query,
+    Forwarded, Headers, RequestHead, content_length, known_method, protocol_version, redact_query,
 };
 
 /// One request being served: what its metrics need, and what is learnt of its answer.
@@ -72,7 +72,7 @@ where
         let exchange = || {
             let scheme = match read.scheme.get() {
                 Some(scheme) => scheme,
-                None if instruments.is_some() => read.headers.scheme(read.request),
+                None if instruments.is_some() => read.headers.forwarded().scheme_of(read.request),
                 None => "http",
             };
             let hook = options.metric_attributes.as_ref();
@@ -149,11 +149,12 @@ struct Read<'a> {
 impl Read<'_> {
     fn push<H, W: Framework>(&self, options: &Options<H>, to: &mut Attributes) {
         let request = self.request;
-        let incoming = Incoming::read(request, self.headers);
-        self.scheme.set(Some(incoming.scheme));
+        let forwarded = self.headers.forwarded();
+        let scheme = forwarded.scheme_of(request);
+        self.scheme.set(Some(scheme));
         to.push(keys::REQUEST_METHOD, self.method);
-        to.push(url::SCHEME, incoming.scheme);
-        push_request::<H, W>(request, &incoming, self.route.as_ref(), options, to);
+        to.push(url::SCHEME, scheme);
+        self.push_request::<H, W>(&forwarded, options, to);
         if self.method == keys::method::OTHER {
             to.push(
                 keys::REQUEST_METHOD_ORIGINAL,
@@ -171,64 +172,61 @@ impl Read<'_> {
             );
         }
     }
-}
 
-fn push_request<H, W: Framework>(
-    request: &RequestHead<'_>,
-    incoming: &Incoming<'_>,
-    route: Option<&Cow<'static, str>>,
-    options: &Options<H>,
-    to: &mut Attributes,
-) {
-    let uri = W::uri(request);
-    let path = uri.path();
-    match route {
-        // A route without parameters is its own path: nothing to copy.
-        Some(Cow::Borrowed(route)) if *route == path => to.push(url::PATH, *route),
-        _ => to.push(url::PATH, path.to_owned()),
-    }
-    if let Some(route) = route {
-        to.push(keys::ROUTE, route.clone());
-    }
-    if let Some(query) = uri.query() {
-        to.push(url::QUERY, redact_query(query).into_owned());
-    }
-    if options.detail == Detail::Minimal {
-        return;
-    }
-    let interner = options.telemetry.interner();
-    let Incoming {
-        headers, forwarded, ..
-    } = incoming;
-    let authority = forwarded
-        .host
-        .or_else(|| request.uri.authority().map(http::uri::Authority::as_str))
-        .map(str::as_bytes)
-        .or(headers.host);
-    if let Some((host, port)) = authority.and_then(|authority| interner.authority(authority)) {
-        to.push(server::ADDRESS, host);
-        if let Some(port) = port {
-            to.push(server::PORT, i64::from(port));
+    fn push_request<H, W: Framework>(
+        &self,
+        forwarded: &Forwarded<'_>,
+        options: &Options<H>,
+        to: &mut Attributes,
+    ) {
+        let (request, headers) = (self.request, self.headers);
+        let uri = W::uri(request);
+        let path = uri.path();
+        match &self.route {
+            // A route without parameters is its own path: nothing to copy.
+            Some(Cow::Borrowed(route)) if *route == path => to.push(url::PATH, *route),
+            _ => to.push(url::PATH, path.to_owned()),
         }
-    }
-    if let Some(agent) = headers.user_agent.and_then(|agent| interner.text(agent)) {
-        to.push(user_agent::ORIGINAL, agent);
-    }
-    let peer =
-        W::peer(request).map(|peer| (Value::from(peer.ip().to_string()), i64::from(peer.port())));
-    match (forwarded.client, &peer) {
-        (Some(client), _) => to.push(client::ADDRESS, client.to_owned()),
-        (None, Some((address, _))) => to.push(client::ADDRESS, address.clone()),
-        (None, None) => {}
-    }
-    if let Some((address, port)) = peer {
-        to.push(network::PEER_ADDRESS, address);
-        to.push(network::PEER_PORT, port);
-    }
-    if options.detail == Detail::Full
-        && let Some(size) = headers.content_length.and_then(content_length)
-    {
-        to.push(keys::REQUEST_BODY_SIZE, size);
+        if let Some(route) = &self.route {
+            to.push(keys::ROUTE, route.clone());
+        }
+        if let Some(query) = uri.query() {
+            to.push(url::QUERY, redact_query(query).into_owned());
+        }
+        if options.detail == Detail::Minimal {
+            return;
+        }
+        let interner = options.telemetry.interner();
+        let authority = forwarded
+            .host
+            .or_else(|| request.uri.authority().map(http::uri::Authority::as_str))
+            .map(str::as_bytes)
+            .or(headers.host);
+        if let Some((host, port)) = authority.and_then(|authority| interner.authority(authority)) {
+            to.push(server::ADDRESS, host);
+            if let Some(port) = port {
+                to.push(server::PORT, i64::from(port));
+            }
+        }
+        if let Some(agent) = headers.user_agent.and_then(|agent| interner.text(agent)) {
+            to.push(user_agent::ORIGINAL, agent);
+        }
+        let peer = W::peer(request)
+            .map(|peer| (Value::from(peer.ip().to_string()), i64::from(peer.port())));
+        match (forwarded.client, &peer) {
+            (Some(client), _) => to.push(client::ADDRESS, client.to_owned()),
+            (None, Some((address, _))) => to.push(client::ADDRESS, address.clone()),
+            (None, None) => {}
+        }
+        if let Some((address, port)) = peer {
+            to.push(network::PEER_ADDRESS, address);
+            to.push(network::PEER_PORT, port);
+        }
+        if options.detail == Detail::Full
+            && let Some(size) = headers.content_length.and_then(content_length)
+        {
+            to.push(keys::REQUEST_BODY_SIZE, size);
+        }
     }
 }
 

@@ -11,8 +11,8 @@ use opentelemetry::{Context, KeyValue};
 use super::end::{Live, Record};
 use super::{Operation, State};
 use crate::attributes::Attributes;
-use crate::facts::Shared;
 use crate::options::ParentPolicy;
+use crate::shared::{Entry, Start};
 use crate::telemetry::Telemetry;
 
 /// Whether [`MlSpan::current`](crate::MlSpan::current) finds an operation.
@@ -166,26 +166,27 @@ impl<'a> OperationBuilder<'a> {
             Handle::Recorded => recording,
             Handle::Always => is_observed,
         };
-        let mut has_entry = false;
+        let mut shared = None;
         if let Some(started) = started.filter(|_| wanted) {
-            cx = cx.with_value(Shared::new(
-                cx.clone(),
+            let (with_entry, entry) = Entry::add(Start {
+                span: cx,
                 recording,
-                telemetry.clone(),
+                telemetry: telemetry.clone(),
                 started,
                 taken,
-                self.cap,
-            ));
-            has_entry = true;
+                cap: self.cap,
+            });
+            cx = with_entry;
+            shared = Some(entry);
         }
         Operation {
             state: State::Live(Live {
+                shared,
                 cx,
                 telemetry: telemetry.clone(),
                 kind: self.kind,
                 started,
                 recording,
-                has_entry,
                 record: record(),
             }),
         }

@@ -1,15 +1,17 @@
 //! How an operation ends, and what is recorded then.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use opentelemetry::trace::{SpanKind, Status, TraceContextExt};
 use opentelemetry::{Context, Key, KeyValue, Value};
 use otel_ml_semconv::{error, gen_ai, ml};
 
-use crate::facts::{Facts, Shared, error_label};
+use crate::facts::{Facts, error_label};
 use crate::instruments::{Instruments, Labels};
 use crate::outcome::{CancelReason, ErrorType, Outcome};
+use crate::shared::Shared;
 use crate::telemetry::Telemetry;
 
 /// What a transport records when its operation ends.
@@ -107,13 +109,14 @@ impl fmt::Debug for End<'_> {
 
 /// An operation that something is recorded of.
 pub(super) struct Live<R> {
+    /// Dropped before the context, whose entry can then be used again.
+    pub(super) shared: Option<Arc<Shared>>,
     pub(super) cx: Context,
     pub(super) telemetry: Telemetry,
     pub(super) kind: SpanKind,
     /// `None` where nobody will ask how long it took.
     pub(super) started: Option<Instant>,
     pub(super) recording: bool,
-    pub(super) has_entry: bool,
     pub(super) record: R,
 }
 
@@ -125,12 +128,7 @@ impl<R: Record> Live<R> {
             return;
         };
         let error = outcome.error(&self.kind);
-        let entry = if self.has_entry {
-            self.cx.get::<Shared>()
-        } else {
-            None
-        };
-        let mut facts = entry.map(Shared::finish);
+        let mut facts = self.shared.as_deref().map(Shared::finish);
         let mut late = Labels::new();
         let instruments = self.telemetry.instruments();
         let duration = instruments.map_or(Duration::ZERO, |_| started.elapsed());
