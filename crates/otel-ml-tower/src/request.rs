@@ -242,8 +242,7 @@ pub(crate) fn full_url(uri: &Uri) -> String {
     if !authority.is_empty() {
         url.push_str(scheme);
         url.push_str("://");
-        let user_and_host = Some(authority).filter(|text| text.bytes().any(|byte| byte == b'@'));
-        match user_and_host.and_then(|text| text.rsplit_once('@')) {
+        match authority.rsplit_once('@') {
             Some((user, host)) => {
                 let has_password = user.contains(':');
                 if has_password {

@@ -54,6 +54,7 @@ impl End<'_> {
     }
 
     /// Adds an attribute to the span. A key must not be added twice.
+    #[inline]
     pub fn set(&mut self, key: impl Into<Key>, value: impl Into<Value>) {
         if let Some(late) = &mut self.late {
             late.push(KeyValue::new(key, value));

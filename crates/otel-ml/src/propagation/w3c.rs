@@ -1,5 +1,6 @@
 //! W3C Trace Context (level 2) and Baggage, strict as the specification has it.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use opentelemetry::Context;
@@ -177,16 +178,20 @@ pub(crate) fn inject<C: InjectCarrier>(cx: &Context, carrier: &mut C, carries: C
             flags: span.trace_flags(),
         };
         carrier.replace(Field::TraceParent, &parent.format());
-        let raw = || {
-            cx.get::<RawTraceState>()
-                .filter(|raw| raw.trace_id == span.trace_id())
+        let list = match tracestate::format(span.trace_state()) {
+            Some(list) => Some(Cow::Owned(list)),
+            None => {
+                let raw = cx.get::<RawTraceState>();
+                let raw = raw.filter(|raw| raw.trace_id == span.trace_id());
+                raw.map(|raw| Cow::Borrowed(&*raw.list))
+            }
         };
-        match tracestate::format(span.trace_state()) {
+        match list {
             Some(list) => carrier.replace(Field::TraceState, list.as_bytes()),
-            None => match raw() {
-                Some(raw) => carrier.replace(Field::TraceState, raw.list.as_bytes()),
-                None => carrier.remove(Field::TraceState),
-            },
+            None if cx.baggage().is_empty() => {
+                return carrier.remove_all(&[Field::TraceState, Field::Baggage]);
+            }
+            None => carrier.remove(Field::TraceState),
         }
     }
     if carries == Carries::TraceContext {
