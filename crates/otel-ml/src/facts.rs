@@ -91,6 +91,7 @@ impl Facts {
     const MOST_ROOM: usize = 32;
 
     /// Starts anew with what was cleared.
+    #[inline]
     pub(crate) fn begin(&mut self, taken: Vec<Key>, cap: usize) {
         self.taken = taken;
         self.cap = cap;
@@ -117,13 +118,22 @@ impl Facts {
         if self.finished || (!self.taken.is_empty() && self.is_taken(key)) {
             return;
         }
-        let is_same = |(known, fact): &&mut Fact| *known == key.hash && fact.key == key.key;
-        if let Some((_, known)) = self.list.iter_mut().find(is_same) {
-            known.value = value;
+        let may_be_known = self.list.iter().any(|(known, _)| *known == key.hash);
+        if may_be_known && let Some(known) = self.known(key) {
+            *known = value;
         } else if self.list.len() < self.cap {
-            self.list
-                .push((key.hash, KeyValue::new(key.key.clone(), value)));
+            let fact = KeyValue::new(key.key.clone(), value);
+            self.list.push((key.hash, fact));
         }
+    }
+
+    /// Apart from the common case of a fact that is new: there no text is compared.
+    #[inline(never)]
+    fn known(&mut self, key: &FactKey) -> Option<&mut Value> {
+        let mut facts = self.list.iter_mut().map(|(_, fact)| fact);
+        facts
+            .find(|fact| fact.key == key.key)
+            .map(|fact| &mut fact.value)
     }
 
     #[cold]

@@ -241,6 +241,7 @@ impl ActiveRequests {
     ///
     /// A method that is not one of [`http::method::ALL`] counts as `_OTHER`, a scheme other
     /// than `https` as `http`.
+    #[inline]
     pub fn enter(&self, method: &str, scheme: &str) -> InFlight {
         let method = http::method::ALL
             .iter()

@@ -51,6 +51,7 @@ impl Entry {
     }
 
     /// `cx` with the entry of an operation that starts, and what the entry holds.
+    #[inline]
     pub(crate) fn add(start: Start) -> (Context, Arc<Shared>) {
         let spare = SPARE.try_with(|spare| spare.borrow_mut().pop());
         let mut shared = spare.ok().flatten().unwrap_or_default();
@@ -96,6 +97,7 @@ impl Default for Shared {
 }
 
 impl Shared {
+    #[inline]
     fn begin(&mut self, start: Start) {
         self.span = start.span;
         self.telemetry = start.telemetry;
@@ -149,6 +151,7 @@ impl Shared {
     }
 
     /// The facts, which from now on are taken no more.
+    #[inline]
     pub(crate) fn finish(&self) -> MutexGuard<'_, Facts> {
         let mut facts = self.lock();
         facts.finish();
@@ -156,6 +159,7 @@ impl Shared {
     }
 
     /// A panic while the lock was held can't leave a list in two minds.
+    #[inline]
     fn lock(&self) -> MutexGuard<'_, Facts> {
         self.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }

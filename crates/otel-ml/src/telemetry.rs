@@ -233,6 +233,7 @@ impl Telemetry {
     /// What `carrier` says of its sender, as a fresh context: never the current one.
     /// A field that is not valid is counted in `ml.propagation.anomalies` and left out.
     #[must_use]
+    #[inline]
     pub fn extract<C: ExtractCarrier>(&self, carrier: &C) -> Context {
         let (cx, anomaly) = self.state().propagation.extract(carrier);
         if let Some(anomaly) = anomaly {

@@ -35,6 +35,7 @@ impl<H> ClientExchange<H>
 where
     H: for<'a> AllHooks<RequestHead<'a>>,
 {
+    #[inline]
     pub(super) fn start(
         options: &Arc<ClientOptions<H>>,
         request: &RequestHead<'_>,
@@ -164,11 +165,15 @@ impl<H> Exchange for ClientExchange<H> {
     fn head(&mut self, head: &response::Parts) -> bool {
         self.status = Some(head.status);
         self.version = Some(head.version);
-        let recorded = self.options.common.response_headers.iter();
-        let headers = recorded.filter_map(|header| header.attribute(&head.headers));
-        self.response_headers = headers
-            .map(|(key, value)| KeyValue::new(key, value))
-            .collect();
+        let recorded = &self.options.common.response_headers;
+        if !recorded.is_empty() {
+            let headers = recorded
+                .iter()
+                .filter_map(|header| header.attribute(&head.headers));
+            self.response_headers = headers
+                .map(|(key, value)| KeyValue::new(key, value))
+                .collect();
+        }
         head.status == StatusCode::SWITCHING_PROTOCOLS || self.method == Method::CONNECT.as_str()
     }
 

@@ -45,6 +45,7 @@ impl<H> ServerExchange<H>
 where
     H: for<'a> AllHooks<RequestHead<'a>>,
 {
+    #[inline]
     pub(super) fn start<W: Framework>(
         options: &Arc<ServerOptions<H>>,
         request: &RequestHead<'_>,

@@ -108,6 +108,7 @@ impl<'a> OperationBuilder<'a> {
     /// them; below a parent that is not sampled only when the span is recorded all the same.
     /// `record` is made only where something is recorded: the work runs in its context alone
     /// otherwise.
+    #[inline]
     pub fn start<R: Record>(
         self,
         record: impl FnOnce() -> R,

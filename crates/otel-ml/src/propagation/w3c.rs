@@ -101,6 +101,7 @@ fn named(field: Field) -> String {
 }
 
 /// Adds what `carrier` holds to `base`. Without a valid field `base` comes back as it was.
+#[inline]
 pub(crate) fn extract<C: ExtractCarrier>(
     base: Context,
     carrier: &C,
@@ -144,6 +145,7 @@ fn parent<C: ExtractCarrier>(carrier: &C) -> Result<Option<TraceParent>, Anomaly
     found.map(Some).ok_or(Anomaly::Malformed)
 }
 
+#[inline]
 fn with_parent<C: ExtractCarrier>(base: &Context, parent: TraceParent, carrier: &C) -> Context {
     let remote = |state| {
         let span = SpanContext::new(parent.trace_id, parent.span_id, parent.flags, true, state);
