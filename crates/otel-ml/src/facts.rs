@@ -118,22 +118,13 @@ impl Facts {
         if self.finished || (!self.taken.is_empty() && self.is_taken(key)) {
             return;
         }
-        let may_be_known = self.list.iter().any(|(known, _)| *known == key.hash);
-        if may_be_known && let Some(known) = self.known(key) {
-            *known = value;
+        let is_same = |(known, fact): &&mut Fact| *known == key.hash && fact.key == key.key;
+        if let Some((_, known)) = self.list.iter_mut().find(is_same) {
+            known.value = value;
         } else if self.list.len() < self.cap {
-            let fact = KeyValue::new(key.key.clone(), value);
-            self.list.push((key.hash, fact));
+            self.list
+                .push((key.hash, KeyValue::new(key.key.clone(), value)));
         }
-    }
-
-    /// Apart from the common case of a fact that is new: there no text is compared.
-    #[inline(never)]
-    fn known(&mut self, key: &FactKey) -> Option<&mut Value> {
-        let mut facts = self.list.iter_mut().map(|(_, fact)| fact);
-        facts
-            .find(|fact| fact.key == key.key)
-            .map(|fact| &mut fact.value)
     }
 
     #[cold]

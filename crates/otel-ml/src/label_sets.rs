@@ -55,8 +55,7 @@ impl LabelSets {
         let [a, b, c, d] = texts.map(|text| text.as_ptr().addr());
         let key = [a, b, c, d, number.into()];
         let make = || Some(LabelSet::new(key, histogram, &labels()));
-        let is_same = |set: &LabelSet| set.key.iter().zip(&key).all(|(known, part)| known == part);
-        match self.known.find(hash(key), is_same, make) {
+        match self.known.find(hash(key), |set| set.key == key, make) {
             Some(set) => set.record(histogram, value),
             None => histogram.record(value, &labels()),
         }

@@ -122,6 +122,7 @@ pub(super) struct Live<R> {
 }
 
 impl<R: Record> Live<R> {
+    #[inline]
     pub(super) fn end(&mut self, outcome: &Outcome) {
         // Taken, as a processor that panics below must not be met again while unwinding. `None`
         // where nothing is recorded, and nothing was.
