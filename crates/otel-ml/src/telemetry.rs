@@ -94,10 +94,7 @@ impl State {
         }
     }
 
-    fn look_for_tracer(&self, pace: Looking) -> Option<&BoxedTracer> {
-        if pace == Looking::WhenDue && !self.tracer_pace.is_due() {
-            return None;
-        }
+    fn look_for_tracer(&self) -> Option<&BoxedTracer> {
         let tracer = global::tracer_with_scope(scope());
         if is_noop(&tracer) {
             return None;
@@ -105,17 +102,14 @@ impl State {
         Some(self.tracer.get_or_init(|| tracer))
     }
 
-    fn look_for_meter(&self, pace: Looking) -> Option<&Instruments> {
-        if pace == Looking::WhenDue && !self.instruments_pace.is_due() {
-            return None;
-        }
-        // One thread at a time: an SDK keeps every observable callback it is given.
-        let _only_one = match pace {
-            Looking::WhenDue => self.looking_for_meter.try_lock().ok()?,
-            Looking::Now => self
-                .looking_for_meter
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
+    /// One thread at a time, as an SDK keeps every observable callback it is given: `None` is
+    /// what the others get who can't wait.
+    fn look_for_meter(&self, waits: bool) -> Option<&Instruments> {
+        let lock = &self.looking_for_meter;
+        let _only_one = if waits {
+            lock.lock().unwrap_or_else(PoisonError::into_inner)
+        } else {
+            lock.try_lock().ok()?
         };
         if let Some(instruments) = self.instruments.get() {
             return Some(instruments);
@@ -123,13 +117,6 @@ impl State {
         let instruments = Instruments::if_observed(&global::meter_with_scope(scope()))?;
         Some(self.instruments.get_or_init(|| instruments))
     }
-}
-
-/// Whether to look for what was not there the last time.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Looking {
-    WhenDue,
-    Now,
 }
 
 impl Telemetry {
@@ -181,10 +168,10 @@ impl Telemetry {
         match &state.tracers {
             Source::Given(tracer) => Some(tracer),
             Source::Off => None,
-            Source::Global => state
-                .tracer
-                .get()
-                .or_else(|| state.look_for_tracer(Looking::WhenDue)),
+            Source::Global => state.tracer.get().or_else(|| {
+                let is_due = state.tracer_pace.is_due();
+                is_due.then(|| state.look_for_tracer()).flatten()
+            }),
         }
     }
 
@@ -197,10 +184,10 @@ impl Telemetry {
             Source::Off => None,
             Source::Given(meter) => Some(state.instruments.get_or_init(|| Instruments::new(meter))),
             // One set for all: of two that count requests in flight an SDK believes one.
-            Source::Global => GLOBAL
-                .instruments
-                .get()
-                .or_else(|| GLOBAL.look_for_meter(Looking::WhenDue)),
+            Source::Global => GLOBAL.instruments.get().or_else(|| {
+                let is_due = state.instruments_pace.is_due();
+                is_due.then(|| GLOBAL.look_for_meter(false)).flatten()
+            }),
         }
     }
 
@@ -208,10 +195,10 @@ impl Telemetry {
     pub(crate) fn look_now(&self) {
         let state = self.state();
         if matches!(state.tracers, Source::Global) && state.tracer.get().is_none() {
-            state.look_for_tracer(Looking::Now);
+            state.look_for_tracer();
         }
         if matches!(state.meters, Source::Global) && GLOBAL.instruments.get().is_none() {
-            GLOBAL.look_for_meter(Looking::Now);
+            GLOBAL.look_for_meter(true);
         }
     }
 

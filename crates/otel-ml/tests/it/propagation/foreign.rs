@@ -60,7 +60,11 @@ fn e01_a_given_propagator_leaves_nothing_stale_of_its_fields() {
         &mut otel_ml::carrier::HeaderInjector(&mut sent),
     );
     assert_eq!(values(&sent, "traceparent"), [traceparent("01")]);
-    assert!(values(&sent, "tracestate").iter().all(|state| state.is_empty()));
+    assert!(
+        values(&sent, "tracestate")
+            .iter()
+            .all(|state| state.is_empty())
+    );
     assert_eq!(values(&sent, "baggage"), ["stale=1"]);
     assert_eq!(values(&sent, "b3"), ["the caller's"]);
 }
