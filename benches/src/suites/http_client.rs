@@ -28,7 +28,7 @@ pub(super) const SUITE: Suite = Suite {
         Row::for_information(OtelMl, B),
         Row::within(OtelMlSpans, B, 3_100, 3),
         Row::for_information(OtelMl, C),
-        Row::within(OtelMlSpans, C, 6_300, 8).not_yet(7_100),
+        Row::within(OtelMlSpans, C, 6_300, 8).not_yet(6_800),
     ],
     spans: |requests| requests.into(),
     prepare,

@@ -3,4 +3,5 @@
 mod content;
 mod reach;
 mod setters;
+mod used_again;
 mod written_once;

@@ -1,0 +1,99 @@
+//! The memory of an operation that is over serves the next one, and nothing else of it does.
+
+use otel_ml::{MlSpan, Outcome, Telemetry, genai, stage};
+use otel_ml_semconv::{gen_ai, ml};
+use otel_ml_testing::{SpanExt, SpansExt, TestTelemetry};
+
+/// One after the other on this thread, so that each is given what the one before it had.
+fn one_after_the_other(telemetry: &Telemetry, name: &'static str, write: impl FnOnce(&MlSpan)) {
+    stage(name)
+        .telemetry(telemetry)
+        .in_scope_infallible(|| write(&MlSpan::current()));
+}
+
+#[test]
+fn the_next_operation_starts_without_the_facts_of_the_one_before() {
+    let test = TestTelemetry::new();
+    let telemetry = test.telemetry();
+    one_after_the_other(&telemetry, "first", |span| {
+        for n in 0..50 {
+            span.set(format!("app.{n}"), n);
+        }
+        span.model("fraud").confidence(0.9).first_token();
+    });
+    one_after_the_other(&telemetry, "second", |span| {
+        span.output_tokens(7);
+    });
+    let spans = test.spans();
+    assert_eq!(spans.named("first").str(ml::MODEL_NAME), "fraud");
+    let second = spans.named("second");
+    let keys: Vec<_> = second.attributes.iter().map(|a| a.key.as_str()).collect();
+    assert_eq!(keys, [ml::PIPELINE_STAGE_NAME, gen_ai::USAGE_OUTPUT_TOKENS]);
+}
+
+#[test]
+fn a_key_taken_from_one_operation_is_free_in_the_next() {
+    let test = TestTelemetry::new();
+    let telemetry = test.telemetry();
+    stage("first")
+        .telemetry(&telemetry)
+        .attribute(ml::MODEL_NAME, "its own")
+        .in_scope_infallible(|| ());
+    one_after_the_other(&telemetry, "second", |span| {
+        span.model("fraud");
+    });
+    assert_eq!(test.spans().named("second").str(ml::MODEL_NAME), "fraud");
+}
+
+#[test]
+fn a_handle_that_is_kept_never_reaches_a_later_operation() {
+    let test = TestTelemetry::new();
+    let telemetry = test.telemetry();
+    let mut kept = MlSpan::default();
+    one_after_the_other(&telemetry, "first", |span| kept = span.clone());
+    let of_first = kept.span_context();
+    one_after_the_other(&telemetry, "second", |span| {
+        kept.model("late");
+        span.input_size(1);
+        assert_ne!(span.span_context(), of_first);
+    });
+    assert!(!kept.is_recording());
+    assert_eq!(kept.span_context(), of_first);
+    for span in test.spans().iter() {
+        assert!(!span.has(ml::MODEL_NAME), "{span:?}");
+    }
+}
+
+#[test]
+fn a_context_that_is_kept_never_reaches_a_later_operation() {
+    let test = TestTelemetry::new();
+    let telemetry = test.telemetry();
+    let first = stage("first").telemetry(&telemetry).start();
+    let kept = first.context();
+    first.finish(Outcome::Ok);
+    one_after_the_other(&telemetry, "second", |_| {
+        MlSpan::from_context(&kept).model("late");
+    });
+    for span in test.spans().iter() {
+        assert!(!span.has(ml::MODEL_NAME), "{span:?}");
+    }
+}
+
+#[test]
+fn an_operation_within_another_has_facts_of_its_own() {
+    let test = TestTelemetry::new();
+    let telemetry = test.telemetry();
+    for _ in 0..2 {
+        one_after_the_other(&telemetry, "outer", |outer| {
+            genai::chat("acme", "large").in_scope_infallible(|| {
+                MlSpan::current().output_tokens(3);
+            });
+            outer.input_size(1);
+        });
+    }
+    for span in test.spans().iter() {
+        let is_outer = span.name == "outer";
+        assert_eq!(span.has(ml::INPUT_SIZE), is_outer, "{span:?}");
+        assert_eq!(span.has(gen_ai::USAGE_OUTPUT_TOKENS), !is_outer, "{span:?}");
+    }
+}
