@@ -4,6 +4,8 @@ use otel_ml::{MlSpan, Outcome, Telemetry, genai, stage};
 use otel_ml_semconv::{gen_ai, ml};
 use otel_ml_testing::{SpanExt, SpansExt, TestTelemetry};
 
+use crate::support::{labels, remote_context, series};
+
 /// One after the other on this thread, so that each is given what the one before it had.
 fn one_after_the_other(telemetry: &Telemetry, name: &'static str, write: impl FnOnce(&MlSpan)) {
     stage(name)
@@ -29,6 +31,21 @@ fn the_next_operation_starts_without_the_facts_of_the_one_before() {
     let second = spans.named("second");
     let keys: Vec<_> = second.attributes.iter().map(|a| a.key.as_str()).collect();
     assert_eq!(keys, [ml::PIPELINE_STAGE_NAME, gen_ai::USAGE_OUTPUT_TOKENS]);
+}
+
+#[test]
+fn facts_kept_for_metrics_alone_are_measured_once() {
+    let test = TestTelemetry::new();
+    let telemetry = test.telemetry();
+    let _unsampled = remote_context(0).attach();
+    one_after_the_other(&telemetry, "first", |span| {
+        span.model("fraud").confidence(0.9);
+    });
+    one_after_the_other(&telemetry, "second", |_| ());
+    assert!(test.spans().is_empty());
+    let labels = labels![ml::MODEL_NAME => "fraud"];
+    let confidence = series(&test, &ml::metric::PREDICTION_CONFIDENCE, &labels);
+    assert_eq!(confidence.count(), 1);
 }
 
 #[test]
