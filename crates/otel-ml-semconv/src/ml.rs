@@ -235,6 +235,8 @@ pub mod cancel_reason {
     crate::attribute::values! {
         /// Whoever held the future, stream or body dropped it; nothing more is known.
         DROPPED = "dropped";
+        /// It never began.
+        NEVER_RUN = "never_run";
         /// The peer reset the stream or closed the connection.
         RESET = "reset";
         /// A deadline passed.

@@ -8,6 +8,7 @@ use opentelemetry::metrics::{AsyncInstrument, Counter, Gauge, Histogram, Meter, 
 use otel_ml_semconv::{Metric, db, gen_ai, http, messaging, ml, url};
 
 use crate::label_sets::LabelSets;
+use crate::queue::Queues;
 
 /// The labels of one measurement, on the stack.
 pub type Labels = smallvec::SmallVec<[KeyValue; 8]>;
@@ -57,10 +58,8 @@ pub struct Instruments {
     pub ml_inference_duration: Histogram<f64>,
     /// [`ml::metric::QUEUE_WAIT_DURATION`]
     pub ml_queue_wait_duration: Histogram<f64>,
-    /// [`ml::metric::QUEUE_SIZE`]
-    pub ml_queue_size: UpDownCounter<i64>,
-    /// [`ml::metric::QUEUE_LIMIT`]
-    pub ml_queue_limit: Gauge<u64>,
+    /// [`ml::metric::QUEUE_SIZE`] and [`ml::metric::QUEUE_LIMIT`]
+    pub ml_queues: Queues,
     /// [`ml::metric::BATCH_SIZE`]
     pub ml_batch_size: Histogram<u64>,
     /// [`ml::metric::CACHE_LOOKUPS`]
@@ -73,6 +72,12 @@ pub struct Instruments {
     pub ml_model_memory_usage: UpDownCounter<i64>,
     /// [`ml::metric::MODEL_STATE_SIZE`]
     pub ml_model_state_size: UpDownCounter<i64>,
+    /// [`ml::metric::KV_CACHE_USAGE`]
+    pub ml_kv_cache_usage: UpDownCounter<i64>,
+    /// [`ml::metric::KV_CACHE_LIMIT`]
+    pub ml_kv_cache_limit: UpDownCounter<i64>,
+    /// [`ml::metric::KV_CACHE_UTILIZATION`]
+    pub ml_kv_cache_utilization: Gauge<f64>,
     /// [`ml::metric::PROPAGATION_ANOMALIES`]
     pub propagation_anomalies: Counter<u64>,
 }
@@ -142,14 +147,16 @@ impl Instruments {
             ml_stage_duration: seconds(meter, &ml::metric::STAGE_DURATION),
             ml_inference_duration: seconds(meter, &ml::metric::INFERENCE_DURATION),
             ml_queue_wait_duration: seconds(meter, &ml::metric::QUEUE_WAIT_DURATION),
-            ml_queue_size: up_down(meter, &ml::metric::QUEUE_SIZE),
-            ml_queue_limit: gauge(meter, &ml::metric::QUEUE_LIMIT),
+            ml_queues: Queues::new(meter),
             ml_batch_size: sizes(meter, &ml::metric::BATCH_SIZE),
             ml_cache_lookups: counter(meter, &ml::metric::CACHE_LOOKUPS),
             ml_prediction_confidence: seconds(meter, &ml::metric::PREDICTION_CONFIDENCE),
             ml_model_load_duration: seconds(meter, &ml::metric::MODEL_LOAD_DURATION),
             ml_model_memory_usage: up_down(meter, &ml::metric::MODEL_MEMORY_USAGE),
             ml_model_state_size: up_down(meter, &ml::metric::MODEL_STATE_SIZE),
+            ml_kv_cache_usage: up_down(meter, &ml::metric::KV_CACHE_USAGE),
+            ml_kv_cache_limit: up_down(meter, &ml::metric::KV_CACHE_LIMIT),
+            ml_kv_cache_utilization: gauge(meter, &ml::metric::KV_CACHE_UTILIZATION),
             propagation_anomalies: counter(meter, &ml::metric::PROPAGATION_ANOMALIES),
         }
     }
@@ -190,9 +197,9 @@ fn up_down(meter: &Meter, metric: &Metric) -> UpDownCounter<i64> {
         .build()
 }
 
-fn gauge(meter: &Meter, metric: &Metric) -> Gauge<u64> {
+fn gauge(meter: &Meter, metric: &Metric) -> Gauge<f64> {
     meter
-        .u64_gauge(metric.name)
+        .f64_gauge(metric.name)
         .with_unit(metric.unit)
         .with_description(metric.description)
         .build()

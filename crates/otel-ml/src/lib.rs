@@ -16,6 +16,7 @@ mod operation;
 mod options;
 mod outcome;
 pub mod propagation;
+mod queue;
 mod selfcheck;
 mod shared;
 mod stage;
@@ -37,6 +38,7 @@ pub use options::{
     Detail, ErrorClassifier, Inbound, Options, ParentPolicy, RecordedHeader, recorded_headers,
 };
 pub use outcome::{CancelReason, ErrorType, Outcome};
+pub use queue::{QueueLevel, Queues, queue_wait_span};
 pub use selfcheck::{Finding, selfcheck};
 pub use stage::{Stage, StageRecord, stage};
 pub use stream::{InstrumentedStream, Items};

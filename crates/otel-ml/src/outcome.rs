@@ -107,6 +107,8 @@ impl From<&'static str> for ErrorType {
 pub enum CancelReason {
     /// Its future, body, stream or guard was dropped. On a server: the client went away.
     Dropped,
+    /// It never began: what held it was dropped, closed or aborted first.
+    NeverRun,
     /// The peer reset the stream or closed the connection.
     Reset,
     /// A deadline passed.
@@ -121,6 +123,7 @@ impl CancelReason {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Dropped => "dropped",
+            Self::NeverRun => "never_run",
             Self::Reset => "reset",
             Self::Deadline => "deadline",
             Self::Shutdown => "shutdown",
@@ -130,7 +133,7 @@ impl CancelReason {
     /// The `error.type` of an operation for which this end is an error.
     const fn error_type(self) -> ErrorType {
         match self {
-            Self::Dropped => ErrorType::new("cancelled"),
+            Self::Dropped | Self::NeverRun => ErrorType::new("cancelled"),
             Self::Reset => ErrorType::new("reset"),
             Self::Deadline => ErrorType::TIMEOUT,
             Self::Shutdown => ErrorType::new("shutdown"),
@@ -144,7 +147,7 @@ impl CancelReason {
 /// |---|---|---|
 /// | `Ok` | status unset | status unset |
 /// | `Failed(e)` | Error, `error.type` = e | Error, `error.type` = e |
-/// | `Cancelled(Dropped)` | Error, `error.type` = `cancelled` | status unset: the caller's own choice |
+/// | `Cancelled(Dropped)`, `Cancelled(NeverRun)` | Error, `error.type` = `cancelled` | status unset: the caller's own choice |
 /// | `Cancelled(other)` | Error, `error.type` = `reset`, `timeout`, `shutdown` | the same |
 ///
 /// Every cancelled operation also says `ml.cancel.reason`. The status `Ok` is never
@@ -184,7 +187,7 @@ impl Outcome {
         match self {
             Self::Ok => None,
             Self::Failed(error) => Some(error.clone()),
-            Self::Cancelled(CancelReason::Dropped)
+            Self::Cancelled(CancelReason::Dropped | CancelReason::NeverRun)
                 if matches!(kind, SpanKind::Client | SpanKind::Internal) =>
             {
                 None
@@ -252,6 +255,9 @@ mod tests {
         assert_eq!(dropped.error(&SpanKind::Server), Some("cancelled".into()));
         assert_eq!(dropped.error(&SpanKind::Consumer), Some("cancelled".into()));
         assert_eq!(dropped.error(&SpanKind::Producer), Some("cancelled".into()));
+        let never = Outcome::Cancelled(CancelReason::NeverRun);
+        assert_eq!(never.error(&SpanKind::Internal), None);
+        assert_eq!(never.error(&SpanKind::Consumer), Some("cancelled".into()));
         let deadline = Outcome::Cancelled(CancelReason::Deadline);
         assert_eq!(deadline.error(&SpanKind::Client), Some(ErrorType::TIMEOUT));
     }

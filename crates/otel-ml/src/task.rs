@@ -18,7 +18,6 @@ use crate::intern::span_name;
 use crate::ml_span::MlSpan;
 use crate::operation::{Handle, Operation, Record};
 use crate::outcome::Outcome;
-use crate::shared::Entry;
 use crate::stream::{InstrumentedStream, Items};
 use crate::telemetry::Telemetry;
 
@@ -71,11 +70,8 @@ pub struct Task<R: TaskRecord> {
 
 impl<R: TaskRecord> Task<R> {
     pub(crate) fn new(kind: SpanKind, name: Cow<'static, str>, record: R) -> Self {
-        let around =
-            Context::map_current(|cx| Entry::find(cx).map(|shared| shared.telemetry.clone()));
-        let telemetry = around.unwrap_or_default();
         Self {
-            telemetry,
+            telemetry: Telemetry::current(),
             kind,
             name,
             attributes: Vec::new(),

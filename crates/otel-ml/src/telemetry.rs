@@ -18,6 +18,7 @@ use crate::carrier::{ExtractCarrier, InjectCarrier};
 use crate::instruments::Instruments;
 use crate::intern::Interner;
 use crate::propagation::{Anomaly, Propagation};
+use crate::shared::Entry;
 
 /// The tracer, the instruments and the propagator that an instrumentation uses.
 ///
@@ -126,7 +127,16 @@ impl Telemetry {
         Self(Handle::Global)
     }
 
-    pub(crate) const fn is_global(&self) -> bool {
+    /// That of the operation around the current code, else [`global`](Self::global).
+    #[must_use]
+    pub fn current() -> Self {
+        Context::map_current(|cx| Entry::find(cx).map(|shared| shared.telemetry.clone()))
+            .unwrap_or_default()
+    }
+
+    /// Whether it uses the global providers.
+    #[must_use]
+    pub const fn is_global(&self) -> bool {
         matches!(self.0, Handle::Global)
     }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use opentelemetry::baggage::BaggageExt;
-use opentelemetry::trace::{Span, SpanBuilder, SpanContext, SpanKind, TraceContextExt, Tracer};
+use opentelemetry::trace::{SpanContext, SpanKind, TraceContextExt};
 use opentelemetry::{Context, KeyValue};
 use otel_ml_semconv::{messaging, ml};
 
@@ -17,6 +17,7 @@ use crate::ml_span::whole;
 use crate::operation::{End, Operation, Record};
 use crate::options::{Detail, Inbound, Options, ParentPolicy, copy_baggage, only_baggage};
 use crate::propagation::Anomaly;
+use crate::queue::queue_wait_span;
 
 /// The operation's name and type: the conventions use one word for both.
 const PROCESS: &str = messaging::operation_type::PROCESS;
@@ -71,8 +72,10 @@ where
             }
             options.hooks.attributes(message, to);
         });
-    if let Some(sent_at) = message.sent_at().filter(|_| options.queue_wait_span) {
-        queue_wait_span(&operation, sent_at, options);
+    if let Some(sent_at) = message.sent_at().filter(|_| options.queue_wait_span)
+        && let Some(cx) = operation.context().filter(|_| operation.is_recording())
+    {
+        queue_wait_span(&options.telemetry, cx, sent_at, None);
     }
     operation
 }
@@ -254,25 +257,6 @@ fn push_message<M: Message>(
     if detail > Detail::Minimal {
         message.attributes(detail, to);
     }
-}
-
-/// The time in the queue as a span of its own, from the sending to the processing.
-fn queue_wait_span<H>(
-    operation: &Operation<ProcessRecord>,
-    sent_at: SystemTime,
-    options: &Options<H>,
-) {
-    let (Some(cx), Some(tracer)) = (
-        operation.context().filter(|_| operation.is_recording()),
-        options.telemetry.tracer(),
-    ) else {
-        return;
-    };
-    let builder = SpanBuilder::from_name("queue_wait")
-        .with_kind(SpanKind::Internal)
-        .with_start_time(sent_at);
-    let mut span = tracer.build_with_context(builder, cx);
-    span.end_with_timestamp(SystemTime::now().max(sent_at));
 }
 
 #[derive(Debug)]

@@ -1,6 +1,9 @@
 //! E32: every instrument has the name, unit, boundaries and number type of its definition.
 
-use otel_ml::Instruments;
+use std::sync::Arc;
+
+use opentelemetry::KeyValue;
+use otel_ml::{Instruments, QueueLevel};
 use otel_ml_semconv::{Instrument, Metric, db, gen_ai, http, messaging, ml, url};
 use otel_ml_testing::TestTelemetry;
 
@@ -13,7 +16,7 @@ macro_rules! rows {
     };
 }
 
-fn rows() -> [Row; 27] {
+fn rows() -> [Row; 28] {
     rows! {
         http::metric::SERVER_REQUEST_DURATION => http_server_request_duration.record(1.0);
         http::metric::CLIENT_REQUEST_DURATION => http_client_request_duration.record(1.0);
@@ -33,14 +36,15 @@ fn rows() -> [Row; 27] {
         ml::metric::STAGE_DURATION => ml_stage_duration.record(1.0);
         ml::metric::INFERENCE_DURATION => ml_inference_duration.record(1.0);
         ml::metric::QUEUE_WAIT_DURATION => ml_queue_wait_duration.record(1.0);
-        ml::metric::QUEUE_SIZE => ml_queue_size.add(1);
-        ml::metric::QUEUE_LIMIT => ml_queue_limit.record(1);
         ml::metric::BATCH_SIZE => ml_batch_size.record(1);
         ml::metric::CACHE_LOOKUPS => ml_cache_lookups.add(1);
         ml::metric::PREDICTION_CONFIDENCE => ml_prediction_confidence.record(1.0);
         ml::metric::MODEL_LOAD_DURATION => ml_model_load_duration.record(1.0);
         ml::metric::MODEL_MEMORY_USAGE => ml_model_memory_usage.add(1);
         ml::metric::MODEL_STATE_SIZE => ml_model_state_size.add(1);
+        ml::metric::KV_CACHE_USAGE => ml_kv_cache_usage.add(1);
+        ml::metric::KV_CACHE_LIMIT => ml_kv_cache_limit.add(1);
+        ml::metric::KV_CACHE_UTILIZATION => ml_kv_cache_utilization.record(1.0);
         ml::metric::PROPAGATION_ANOMALIES => propagation_anomalies.add(1);
     }
 }
@@ -66,7 +70,7 @@ fn each_instrument_is_the_metric_of_its_definition() {
                 assert!(!metrics.is_monotonic(metric.name), "{}", metric.name);
                 assert_eq!(metrics.sum(metric.name).int(), 1);
             }
-            Instrument::Gauge => assert_eq!(metrics.gauge(metric.name).int(), 1),
+            Instrument::Gauge => assert_eq!(metrics.gauge(metric.name).double(), 1.0),
         }
     }
 }
@@ -108,4 +112,52 @@ fn every_method_and_scheme_has_a_series_of_its_own() {
     let all_one =
         |point: &&otel_ml_testing::NumberPoint| point.value() == otel_ml_testing::Number::Int(1);
     assert!(requests.points().iter().all(all_one));
+}
+
+#[test]
+fn queues_with_the_same_labels_are_one_series_and_those_that_are_gone_are_empty() {
+    let test = TestTelemetry::new();
+    let telemetry = test.telemetry();
+    let queues = &telemetry.instruments().unwrap().ml_queues;
+    let level = |name: &'static str, limit| {
+        let labels = vec![KeyValue::new(ml::QUEUE_NAME, name)];
+        let level = Arc::new(QueueLevel::new(labels, limit));
+        queues.watch(&level);
+        level
+    };
+    let (size, limit) = (ml::metric::QUEUE_SIZE, ml::metric::QUEUE_LIMIT);
+    let of = |name| {
+        let metrics = test.metrics();
+        metrics.sum(size.name).with(ml::QUEUE_NAME, name).int()
+    };
+    let (a, b, c) = (
+        level("one", Some(4)),
+        level("one", Some(5)),
+        level("two", None),
+    );
+    a.enter();
+    a.enter();
+    b.enter();
+    assert_eq!((of("one"), of("two")), (3, 0));
+    let metrics = test.metrics();
+    assert_eq!(metrics.unit(size.name), size.unit);
+    assert!(!metrics.is_monotonic(size.name));
+    assert_eq!(
+        metrics.gauge(limit.name).with(ml::QUEUE_NAME, "one").int(),
+        9
+    );
+    assert_eq!(metrics.unit(limit.name), limit.unit);
+    assert!(
+        metrics
+            .gauge(limit.name)
+            .with(ml::QUEUE_NAME, "two")
+            .is_empty()
+    );
+    drop(a);
+    b.leave();
+    assert_eq!((of("one"), of("two")), (0, 0));
+    c.enter();
+    assert_eq!(of("two"), 1);
+    drop((b, c));
+    test.metrics().sum(size.name).assert_zero();
 }

@@ -101,6 +101,7 @@ fn e16_e17_every_outcome_of_every_kind() {
 fn every_reason_is_a_value_of_the_registry() {
     let reasons = [
         CancelReason::Dropped,
+        CancelReason::NeverRun,
         CancelReason::Reset,
         CancelReason::Deadline,
         CancelReason::Shutdown,
