@@ -52,7 +52,7 @@ pub fn job(name: impl Into<Cow<'static, str>>) -> Job {
 /// name of the error's type), panics (`panic`), or is dropped half-way, aborted or shut down with
 /// its runtime (`ml.cancel.reason` = `dropped`, no error). A job that was dropped before it began
 /// has a span of no length that says `never_run`.
-#[must_use = "nothing is recorded until the job is run or dropped"]
+#[must_use = "a job that is not handed over never runs"]
 pub struct Job {
     ticket: Ticket,
     name: Cow<'static, str>,

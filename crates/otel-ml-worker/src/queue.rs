@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use otel_ml::opentelemetry::{Context, KeyValue};
 use otel_ml::semconv::ml;
-use otel_ml::{CancelReason, Instruments, QueueLevel, Telemetry, queue_wait_span};
+use otel_ml::{CancelReason, QueueLevel, Telemetry, queue_wait_span};
 
 use crate::job::Job;
 use crate::traced::Traced;
@@ -103,15 +103,21 @@ impl Queue {
         &self.0.telemetry
     }
 
-    /// The instruments, once they are there; from then on they know of the level.
-    fn instruments(&self) -> Option<&Instruments> {
-        let instruments = self.0.telemetry.instruments()?;
+    /// Has the level collected, once there are instruments. A queue without a name has none.
+    #[inline]
+    fn watch(&self) {
         if self.0.has_name && self.0.watched.get().is_none() {
+            self.watch_now();
+        }
+    }
+
+    #[cold]
+    fn watch_now(&self) {
+        if let Some(instruments) = self.0.telemetry.instruments() {
             self.0
                 .watched
                 .get_or_init(|| instruments.ml_queues.watch(&self.0.level));
         }
-        Some(instruments)
     }
 }
 
@@ -194,6 +200,7 @@ impl Ticket {
     #[inline]
     pub(crate) fn new(queue: &Queue) -> Self {
         queue.0.level.enter();
+        queue.watch();
         Self {
             queue: queue.clone(),
             cx: Context::current(),
@@ -218,9 +225,10 @@ impl Ticket {
             return waited;
         }
         self.queue.0.level.leave();
-        // Asked in any case, as they have to know of the level.
-        let instruments = self.queue.instruments();
-        if let Some(instruments) = instruments.filter(|_| cancelled.is_none()) {
+        self.queue.watch();
+        if cancelled.is_none()
+            && let Some(instruments) = self.queue.0.telemetry.instruments()
+        {
             instruments
                 .ml_queue_wait_duration
                 .record(waited.as_secs_f64(), self.queue.0.level.labels());

@@ -1,0 +1,321 @@
+//! Jobs that get to their end, in every form that hands them over.
+
+use std::sync::mpsc;
+use std::thread;
+
+use futures_util::{FutureExt, Stream, StreamExt, stream};
+use otel_ml::opentelemetry::trace::SpanId;
+use otel_ml::semconv::{error, gen_ai, ml};
+use otel_ml::{MlSpan, Telemetry, genai, stage};
+use otel_ml_testing::{
+    SpanExt, SpansExt, TestTelemetry, assert_ended_once, assert_tree, assert_types,
+};
+use otel_ml_worker::{JoinSet, Queue, job};
+use tokio::runtime::Runtime;
+
+use crate::support::{
+    Refused, in_request, jobs, level, on_each_runtime, remote, request, span_here, trace_here,
+    waits,
+};
+
+type Answer = Result<u8, Refused>;
+/// What a job does: tells where it runs, and answers.
+type Work = fn(SpanId) -> Answer;
+/// Hands a job of the queue over; the answer, or that it panicked.
+type Form = (
+    &'static str,
+    fn(&Runtime, &Queue, Work) -> Result<Answer, ()>,
+);
+
+const FORMS: [Form; 7] = [
+    ("task", |runtime, queue, work| {
+        let work = queue.job("score").run(async move {
+            tokio::task::yield_now().await;
+            work(span_here())
+        });
+        runtime.block_on(runtime.spawn(work)).map_err(drop)
+    }),
+    ("join set", |runtime, queue, work| {
+        let mut set = JoinSet::new();
+        let work = queue.job("score").run(async move { work(span_here()) });
+        set.spawn_on(work, runtime.handle());
+        runtime.block_on(set.join_next()).unwrap().map_err(drop)
+    }),
+    ("blocking thread", |runtime, queue, work| {
+        let work = queue.job("score").wrap(move || work(span_here()));
+        runtime.block_on(runtime.spawn_blocking(work)).map_err(drop)
+    }),
+    ("thread", |_, queue, work| {
+        let work = queue.job("score").wrap(move || work(span_here()));
+        thread::spawn(work).join().map_err(drop)
+    }),
+    ("scoped thread", |_, queue, work| {
+        let work = queue.job("score").wrap(move || work(span_here()));
+        thread::scope(|scope| scope.spawn(work).join().map_err(drop))
+    }),
+    ("pool of one's own", |_, queue, work| {
+        let (sender, receiver) = mpsc::channel();
+        sender.send(queue.traced(work)).unwrap();
+        let worker = thread::spawn(move || {
+            let (work, job) = receiver.recv().unwrap().job("score");
+            job.wrap(move || work(span_here()))()
+        });
+        worker.join().map_err(drop)
+    }),
+    ("stream", |runtime, queue, work| {
+        let items = stream::once(async move { work(span_here()) });
+        let mut items = Box::pin(queue.job("score").stream(items));
+        let first = runtime.spawn(async move {
+            let first = items.next().await;
+            if first == Some(Ok(1)) {
+                assert_eq!(items.next().await, None);
+            }
+            first.unwrap()
+        });
+        runtime.block_on(first).map_err(drop)
+    }),
+];
+
+fn every_form(check: impl Fn(&str, &Runtime, Form, &TestTelemetry)) {
+    on_each_runtime(|runtime| {
+        for form in FORMS {
+            let test = TestTelemetry::new();
+            check(form.0, &runtime, form, &test);
+            assert_ended_once(&test.spans());
+            assert_types(&test.spans());
+            assert!(test.open_spans().is_empty(), "{}", form.0);
+            let wait = waits(&test).unwrap();
+            let told = test.spans().named("score").double(ml::QUEUE_WAIT_DURATION);
+            assert_eq!((wait.count(), wait.sum()), (1, told), "{}", form.0);
+            assert!(told >= 0.0);
+            assert!(!span_is_left(&runtime), "{} leaves nothing behind", form.0);
+        }
+    });
+}
+
+fn span_is_left(runtime: &Runtime) -> bool {
+    let there = runtime.block_on(runtime.spawn(async { trace_here() }));
+    [trace_here(), there.unwrap()]
+        .iter()
+        .any(|id| *id != otel_ml::opentelemetry::trace::TraceId::INVALID)
+}
+
+#[test]
+fn a_job_that_succeeds() {
+    every_form(|name, runtime, (_, hand_over), test| {
+        let queue = jobs(test).limit(9).build();
+        let answer = in_request(test, || {
+            hand_over(runtime, &queue, |here| {
+                assert_ne!(here, SpanId::INVALID);
+                MlSpan::current().model("fraud").operation("predict");
+                stage("part").in_scope_infallible(|| ());
+                Ok(1)
+            })
+        });
+        assert_eq!(answer, Ok(Ok(1)), "{name}");
+        assert_tree!(test.spans(), {
+            "request" => [
+                "score" [internal, unset] { (ml::MODEL_NAME) = "fraud" } => ["part"],
+            ],
+        });
+        assert_eq!(level(test, &ml::metric::QUEUE_SIZE), 0);
+        assert_eq!(level(test, &ml::metric::QUEUE_LIMIT), 9);
+        assert!(test.metrics().has(ml::metric::INFERENCE_DURATION.name));
+    });
+}
+
+#[test]
+fn a_job_that_fails() {
+    every_form(|name, runtime, (_, hand_over), test| {
+        let queue = jobs(test).build();
+        let answer = in_request(test, || hand_over(runtime, &queue, |_| Err(Refused)));
+        assert_eq!(answer, Ok(Err(Refused)), "{name}");
+        assert_tree!(test.spans(), {
+            "request" [unset] => ["score" [internal, error] { (error::TYPE) = "Refused" }],
+        });
+    });
+}
+
+#[test]
+fn e15_a_job_that_panics() {
+    every_form(|name, runtime, (_, hand_over), test| {
+        let queue = jobs(test).build();
+        let answer = in_request(test, || {
+            hand_over(runtime, &queue, |_| panic!("on purpose"))
+        });
+        assert_eq!(answer, Err(()), "{name}");
+        assert_tree!(test.spans(), {
+            "request" [unset] => ["score" [internal, error] { (error::TYPE) = "panic" }],
+        });
+    });
+}
+
+#[test]
+fn without_errors_the_infallible_forms() {
+    let test = TestTelemetry::new();
+    let queue = jobs(&test).build();
+    let mut numbers = Box::pin(queue.job("stream").stream_infallible(stream::iter([1, 2])));
+    assert_eq!(numbers.size_hint(), (2, Some(2)));
+    while let Some(Some(_)) = numbers.next().now_or_never() {}
+    let future = queue
+        .job("future")
+        .run_infallible(async { Err::<u8, _>(Refused) });
+    assert_eq!(future.now_or_never(), Some(Err(Refused)));
+    assert_eq!(queue.job("closure").wrap_infallible(|| 3)(), 3);
+    let spans = test.spans();
+    assert!(spans.iter().all(|span| !span.is_error()));
+    assert_eq!(spans.named("stream").int(ml::RESPONSE_CHUNK_COUNT), 2);
+    assert!(!spans.named("future").has(ml::RESPONSE_CHUNK_COUNT));
+}
+
+#[test]
+fn nested_jobs_are_children_of_who_made_them() {
+    on_each_runtime(|runtime| {
+        let test = TestTelemetry::new();
+        let queue = jobs(&test).build();
+        in_request(&test, || {
+            let inner = queue.clone();
+            let outer = queue.job("outer").run_infallible(async move {
+                let deep = inner.job("inner").wrap_infallible(move || {
+                    // A job without a queue takes the telemetry of the operation around it.
+                    thread::spawn(job("deepest").wrap_infallible(|| ()))
+                        .join()
+                        .unwrap();
+                });
+                tokio::task::spawn_blocking(deep).await.unwrap();
+            });
+            runtime.block_on(runtime.spawn(outer)).unwrap();
+        });
+        assert_tree!(test.spans(), { "request" => ["outer" => ["inner" => ["deepest"]]] });
+    });
+}
+
+#[test]
+fn attributes_and_the_wait_are_written_once() {
+    let test = TestTelemetry::new();
+    let job = jobs(&test).build().job("score").attribute("shard", 3);
+    assert!(format!("{job:?}").contains("score"));
+    job.wrap_infallible(|| {
+        let span = MlSpan::current();
+        for n in 0..1_000 {
+            span.set("shard", 4)
+                .set(ml::QUEUE_WAIT_DURATION, 9.0)
+                .input_size(n);
+        }
+    })();
+    let spans = test.spans();
+    let span = spans.named("score");
+    assert_eq!((span.int("shard"), span.int(ml::INPUT_SIZE)), (3, 999));
+    assert!(span.double(ml::QUEUE_WAIT_DURATION) < 9.0);
+    assert_eq!(span.attributes.len(), 3);
+}
+
+#[test]
+fn e23_below_an_unsampled_caller_the_job_runs_in_its_context_and_is_measured() {
+    let test = TestTelemetry::new();
+    let queue = jobs(&test).queue_wait_span(true).build();
+    let job = {
+        let _caller = remote(0).attach();
+        queue.job("score")
+    };
+    let here = job.wrap_infallible(span_here)();
+    assert_eq!(here, SpanId::from(crate::support::SPAN_ID));
+    assert!(test.spans().is_empty());
+    assert_eq!(waits(&test).unwrap().count(), 1);
+}
+
+#[test]
+fn e28_where_telemetry_is_suppressed_there_is_no_span() {
+    let test = TestTelemetry::new();
+    let queue = jobs(&test).queue_wait_span(true).build();
+    let job = {
+        let _caller = remote(1).with_telemetry_suppressed().attach();
+        queue.job("score")
+    };
+    let here = job.wrap_infallible(span_here)();
+    assert_eq!(here, SpanId::from(crate::support::SPAN_ID));
+    assert!(test.spans().is_empty());
+}
+
+#[test]
+fn where_nothing_is_installed_the_work_is_done_all_the_same() {
+    let off = Telemetry::builder()
+        .without_traces()
+        .without_metrics()
+        .build();
+    let queue = Queue::builder("jobs")
+        .telemetry(off)
+        .queue_wait_span(true)
+        .build();
+    let _caller = remote(1).attach();
+    let work = queue
+        .job("score")
+        .run(async { Ok::<_, Refused>(span_here()) });
+    let here = work.now_or_never().unwrap();
+    assert_eq!(here, Ok(SpanId::from(crate::support::SPAN_ID)));
+    drop(queue.job("score").wrap_infallible(|| ()));
+    assert_eq!(queue.size(), 0);
+}
+
+#[test]
+fn after_the_provider_is_shut_down_the_context_is_carried_on() {
+    let test = TestTelemetry::new();
+    let queue = jobs(&test).build();
+    test.shutdown();
+    let _caller = remote(1).attach();
+    let here = queue.job("score").wrap_infallible(span_here)();
+    assert_eq!(here, SpanId::from(crate::support::SPAN_ID));
+}
+
+#[test]
+fn on_request_the_wait_is_a_span_beside_the_jobs() {
+    let test = TestTelemetry::new();
+    let queue = jobs(&test).queue_wait_span(true).build();
+    in_request(&test, || queue.job("score").wrap_infallible(|| ())());
+    assert_tree!(test.spans(), { "request" => ["queue_wait" [internal, unset], "score"] });
+    let spans = test.spans();
+    let (wait, job) = (spans.named("queue_wait"), spans.named("score"));
+    assert!(wait.end_time <= job.start_time);
+    let told = job.double(ml::QUEUE_WAIT_DURATION);
+    assert!((wait.duration().as_secs_f64() - told).abs() < 1e-3);
+}
+
+#[test]
+fn a_job_that_generates_has_the_metrics_of_a_server() {
+    let test = TestTelemetry::new();
+    let queue = jobs(&test).build();
+    queue.job("generate").wrap_infallible(|| {
+        let span = MlSpan::current();
+        span.gen_ai_operation("chat")
+            .provider("openai")
+            .first_token()
+            .output_tokens(3);
+        genai::embeddings("openai", "e").in_scope_infallible(|| ());
+    })();
+    let metrics = test.metrics();
+    let first = metrics.histogram(gen_ai::metric::SERVER_TIME_TO_FIRST_TOKEN.name);
+    assert_eq!(first.one().count(), 1);
+    assert!(metrics.has(gen_ai::metric::SERVER_TIME_PER_OUTPUT_TOKEN.name));
+}
+
+#[test]
+fn two_interleaved_jobs_do_not_mix() {
+    let test = TestTelemetry::new();
+    let queue = jobs(&test).build();
+    let work = |name: &'static str, size: u64| {
+        let mut request = request(&test);
+        let job = request.scope(|| queue.job(name));
+        request.finish(otel_ml::Outcome::Ok);
+        Box::pin(job.run_infallible(async move {
+            tokio::task::yield_now().await;
+            MlSpan::current().input_size(size);
+        }))
+    };
+    let (mut a, mut b) = (work("a", 1), work("b", 2));
+    assert!((&mut a).now_or_never().is_none() && (&mut b).now_or_never().is_none());
+    assert!((&mut a).now_or_never().is_some() && (&mut b).now_or_never().is_some());
+    assert_tree!(test.spans(), {
+        "request" => ["a" { (ml::INPUT_SIZE) = 1 }],
+        "request" => ["b" { (ml::INPUT_SIZE) = 2 }],
+    });
+}

@@ -1,0 +1,19 @@
+//! What otel-ml-worker does, through its public API.
+
+mod batch;
+mod batch_ends;
+mod buffer;
+mod carry;
+mod consumer;
+mod envelope;
+mod job_ends;
+mod jobs;
+mod many;
+mod memory;
+mod overload;
+mod phases;
+mod producer;
+#[cfg(feature = "rayon")]
+mod rayon;
+mod support;
+mod traced;
