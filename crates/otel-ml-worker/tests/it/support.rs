@@ -16,6 +16,14 @@ use tokio::runtime::{Builder, Runtime};
 #[derive(Debug, PartialEq)]
 pub(crate) struct Refused;
 
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("refused")
+    }
+}
+
+impl std::error::Error for Refused {}
+
 pub(crate) const TRACE_ID: u128 = 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736;
 pub(crate) const SPAN_ID: u64 = 0x00f0_67aa_0ba9_02b7;
 
