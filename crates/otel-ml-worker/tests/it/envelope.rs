@@ -234,7 +234,7 @@ fn maps_of_text_are_carriers_too() {
         .map(|(name, value)| (name.into_owned(), value.into_owned()))
         .collect();
     assert_eq!(headers["attempt"], "2");
-    let mut more = headers.clone();
+    let mut more = headers;
     more.insert("payload".into(), "not this".into());
     more.insert("x-other".into(), "kept".into());
     let back = Envelope::from_headers("work", more);
@@ -341,7 +341,7 @@ proptest! {
         for (name, value) in values {
             map.insert(name.into(), value);
         }
-        map.insert("payload".into(), payload.clone());
+        map.insert("payload".into(), payload);
         let bytes = serde_json::to_vec(&map).unwrap();
         let envelope = Envelope::<serde_json::Value>::from_json(&bytes).unwrap();
         prop_assert!(envelope.attempt() >= 1);

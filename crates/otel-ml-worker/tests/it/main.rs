@@ -1,5 +1,7 @@
 //! What otel-ml-worker does, through its public API.
 
+#![cfg(test)]
+
 mod batch;
 mod batch_ends;
 mod buffer;

