@@ -4,6 +4,8 @@ mod http_client;
 mod http_server;
 mod http_stream;
 mod mlspan;
+mod worker_spawn;
+mod worker_traced;
 
 use std::fmt;
 
@@ -36,6 +38,10 @@ impl Suite {
         http_client::SUITE,
         http_stream::SUITE,
         mlspan::SUITE,
+        worker_spawn::SPAWN,
+        worker_spawn::JOB,
+        worker_traced::ITEM,
+        worker_traced::BATCHES,
     ];
 
     /// The suite of that name.
