@@ -11,6 +11,7 @@ use otel_ml_sdk::log::LogFormat;
 use crate::engine::corpus::{Corpus, CorpusError};
 use crate::engine::preprocess::Question;
 use crate::hops::Stage;
+use crate::hops::rerank::Pool;
 use crate::openai::LONGEST_USER;
 use crate::pipeline::Pace;
 use crate::telemetry::Collector;
@@ -57,6 +58,14 @@ pub struct Args {
     /// How many milliseconds each token of an answer takes
     #[arg(long, value_name = "MS", default_value_t = 5, value_parser = RangedU64ValueParser::<u64>::new().range(0..=10_000))]
     pub token_delay: u64,
+
+    /// How many batches are reranked at the same time
+    #[arg(long, value_name = "N", default_value_t = Pool::default().workers, value_parser = RangedU64ValueParser::<usize>::new().range(1..=64))]
+    pub workers: usize,
+
+    /// How many requests are reranked together at most
+    #[arg(long, value_name = "N", default_value_t = Pool::default().batch, value_parser = RangedU64ValueParser::<usize>::new().range(1..=128))]
+    pub batch: usize,
 
     /// Send so many requests and show what each stage took; then check every span of each
     #[arg(long, value_name = "N", help_heading = "Load run", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
@@ -149,6 +158,10 @@ impl Args {
         Pace {
             token_delay: Duration::from_millis(self.token_delay),
             stages: self.slow.iter().copied().collect(),
+            reranking: Pool {
+                workers: self.workers,
+                batch: self.batch,
+            },
         }
     }
 
@@ -290,6 +303,8 @@ mod tests {
             (&["--serve", "70000"], "'--serve [<PORT>]'"),
             (&["--width", "3"], "'--width <COLUMNS>'"),
             (&["--token-delay", "x"], "'--token-delay <MS>'"),
+            (&["--workers", "0"], "'--workers <N>': 0 is not in 1..=64"),
+            (&["--batch", "129"], "'--batch <N>': 129 is not in 1..=128"),
             (&["--color", "green"], "'--color <WHEN>'"),
             (&[" "], "'[QUESTION]': the question is empty"),
             (&["Why?", "--requests", "3"], "cannot be used with"),

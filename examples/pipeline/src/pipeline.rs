@@ -26,6 +26,8 @@ pub struct Pace {
     pub token_delay: Duration,
     /// What a stage takes beyond its work.
     pub stages: HashMap<Stage, Duration>,
+    /// Who reranks, and how much at a time.
+    pub reranking: rerank::Pool,
 }
 
 /// The running services.
@@ -74,7 +76,13 @@ impl Pipeline {
             features: start(features::router(hop(Stage::Features))).await?,
             embed: start(embed::router(embedding, embedder)).await?,
             retrieve: start(retrieve::router(retrieval, index)).await?,
-            rerank: start(rerank::router(reranking, Arc::clone(corpus), weights)).await?,
+            rerank: start(rerank::router(
+                reranking,
+                Arc::clone(corpus),
+                weights,
+                pace.reranking,
+            ))
+            .await?,
             generate: start(generate::router(generator)).await?,
             postprocess: start(postprocess::router(
                 hop(Stage::Postprocess),

@@ -1,9 +1,12 @@
-//! Fifth hop: puts the candidates in a better order.
+//! Fifth hop: puts the candidates in a better order, of several requests at once.
+
+mod batcher;
 
 use std::sync::Arc;
 
 use axum::routing::post;
 use axum::{Json, Router, extract::State};
+use http::StatusCode;
 use otel_ml::{MlSpan, model, stage};
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +15,10 @@ use crate::engine::corpus::Corpus;
 use crate::engine::preprocess::Question;
 use crate::engine::rerank::{self, Reranking, Weights};
 use crate::engine::retrieve::Hit;
+use crate::problem::Problem;
+use batcher::{BatchLost, Batcher};
+
+pub use batcher::Pool;
 
 /// The model.
 const MODEL: &str = "linear-signals";
@@ -40,34 +47,45 @@ pub fn load(hop: &Hop) -> Weights {
 }
 
 /// `POST /rerank`.
-pub fn router(hop: Hop, corpus: Arc<Corpus>, weights: Weights) -> Router {
-    Router::new()
-        .route("/rerank", post(rerank))
-        .layer(hop.layer())
-        .with_state((hop, corpus, weights))
-}
-
-async fn rerank(
-    State((hop, corpus, weights)): State<(Hop, Arc<Corpus>, Weights)>,
-    Json(request): Json<Request>,
-) -> Json<Reranking> {
-    let work = async {
-        hop.wait().await;
+pub fn router(hop: Hop, corpus: Arc<Corpus>, weights: Weights, pool: Pool) -> Router {
+    let model = move |request: &Request| {
         let Request {
             question,
             hits,
             top_n,
-        } = &request;
-        let best = rerank::rerank(&weights, &corpus, question, hits, *top_n);
+        } = request;
+        rerank::rerank(&weights, &corpus, question, hits, *top_n)
+    };
+    let batcher = Batcher::start(&hop, MODEL, pool, model);
+    Router::new()
+        .route("/rerank", post(rerank))
+        .layer(hop.layer())
+        .with_state(batcher)
+}
+
+async fn rerank(
+    State(batcher): State<Batcher<Request, Reranking>>,
+    Json(request): Json<Request>,
+) -> Result<Json<Reranking>, Problem> {
+    let work = async {
+        let candidates = request.hits.len() as u64;
+        let best = batcher.ask(request).await?;
         MlSpan::current()
             .operation("rerank")
             .model(MODEL)
             .model_version(VERSION)
-            .candidate_count(hits.len() as u64)
+            .candidate_count(candidates)
             .output_count(best.ranked.len() as u64)
             .reordered(best.reordered as u64)
             .confidence(best.confidence.into());
-        best
+        Ok(best)
     };
-    Json(stage("rerank").run_infallible(work).await)
+    let best = stage("rerank").run(work).await;
+    best.map(Json).map_err(|error: BatchLost| {
+        Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "batch_lost",
+            error.to_string(),
+        )
+    })
 }

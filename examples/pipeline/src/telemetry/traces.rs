@@ -58,7 +58,7 @@ impl Traces {
         }
     }
 
-    /// How many traces came to their end without being followed.
+    /// How many traces came to their end without being followed, nor linked to others.
     pub fn unfollowed(&self) -> usize {
         self.lock().unfollowed
     }
@@ -88,7 +88,8 @@ impl Traces {
             }
             None if is_complete => {
                 entry.remove();
-                state.unfollowed += 1;
+                // A batch is a trace of its own, and belongs to the requests it links to.
+                state.unfollowed += usize::from(ended.span.links.is_empty());
             }
             None => {}
         }

@@ -155,7 +155,8 @@ impl WithGenerator {
         let embedder = embed::load(&other, &corpus);
         let index = retrieve::load(&other, &corpus, &embedder);
         let weights = rerank::load(&other);
-        let reranking = rerank::router(other.clone(), Arc::clone(&corpus), weights);
+        let pool = rerank::Pool::default();
+        let reranking = rerank::router(other.clone(), Arc::clone(&corpus), weights, pool);
         let backends = Backends {
             preprocess: start(preprocess::router(other.clone())).await,
             features: start(features::router(other.clone())).await,

@@ -9,6 +9,7 @@ mod input;
 mod load;
 mod logs;
 mod otlp;
+mod reranking;
 mod shape;
 mod sink;
 mod support;

@@ -128,6 +128,7 @@ pub(crate) struct Span {
     pub(crate) start: u64,
     pub(crate) end: u64,
     pub(crate) attributes: HashMap<String, Value>,
+    pub(crate) links: Vec<String>,
 }
 
 pub(crate) const INTERNAL: u64 = 1;
@@ -199,6 +200,10 @@ fn spans_of(line: &Value) -> Vec<Span> {
                     start: text("startTimeUnixNano").parse().unwrap(),
                     end: text("endTimeUnixNano").parse().unwrap(),
                     attributes: attributes(&span),
+                    links: list(&span["links"])
+                        .iter()
+                        .map(|link| link["spanId"].as_str().unwrap().to_owned())
+                        .collect(),
                 });
             }
         }

@@ -158,6 +158,26 @@ async fn facts_are_on_the_spans_they_belong_to_with_their_types() {
     let found = of("retrieve", INTERNAL, "retrieval documents").int("ml.retrieval.document.count");
     let span = of("rerank", INTERNAL, "rerank");
     assert_eq!(span.int("ml.rerank.candidate.count"), found);
+    for part in ["queue_wait", "infer"] {
+        let part = of("rerank", INTERNAL, part);
+        assert_eq!(part.parent.as_ref(), Some(&span.id));
+    }
+    let infer = of("rerank", INTERNAL, "infer");
+    assert!(infer.double("ml.queue.wait.duration") >= 0.0);
+    // The batch is a trace of its own; each leads to the other.
+    let batch = written
+        .spans
+        .iter()
+        .find(|s| s.name == "batch linear-signals");
+    let batch = batch.unwrap();
+    assert_ne!(batch.trace, span.trace);
+    assert_eq!(infer.links, [batch.id.as_str()]);
+    assert_eq!(batch.links, [span.id.as_str()]);
+    assert_eq!(batch.text("ml.batch.trigger"), "timeout");
+    assert_eq!(
+        (batch.int("ml.batch.size"), batch.int("ml.batch.max_size")),
+        (1, 8)
+    );
     assert_eq!(span.text("ml.model.version"), "2");
     assert!((0.0..=1.0).contains(&span.double("ml.prediction.confidence")));
     let span = of("postprocess", INTERNAL, "postprocess");
