@@ -18,7 +18,7 @@ declare -A ABOUT=(
     [tests]="unit, integration and documentation tests of the workspace"
     [soak]="the long tests: ignored ones named soak_... (only with --soak)"
     [deny]="licences, sources, no second version of OpenTelemetry"
-    [python]="the Python peers install and work"
+    [python]="the Python peers install and work, and the tests that need them"
     [collector]="the OpenTelemetry Collector builds and starts, and the tests that need it"
     [package]="cargo package of every published crate"
     [budgets]="instruction and allocation budgets"
@@ -126,7 +126,7 @@ stage_fmt() { cargo fmt --all --check; }
 stage_clippy() {
     cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
     # A target that is no test by default is not among all targets.
-    cargo clippy --package otel-ml-e2e --test collector --locked -- -D warnings
+    cargo clippy --package otel-ml-e2e --test collector --test python --locked -- -D warnings
 }
 
 stage_doc() {
@@ -183,6 +183,8 @@ stage_python() {
     eval "$variables"
     "$ROOT/scripts/services" status python
     "$OTEL_ML_PYTHON" "$ROOT/scripts/services.d/python-smoke.py"
+    export OTEL_ML_PYTHON
+    cargo test --locked --package otel-ml-e2e --test python
 }
 
 # One that somebody works with stays up.

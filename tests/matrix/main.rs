@@ -14,7 +14,10 @@ mod setup;
 use std::io::Write as _;
 
 use hop::Hop;
+use memory::Messages;
+use otel_ml_e2e::MemoryMessage;
 use otel_ml_testing::matrix::{Matrix, NotApplicable, Row, Transport};
+use otel_ml_worker::Envelope;
 
 fn transport<H: Hop>() -> Transport {
     let transport = Transport::new(H::NAME)
@@ -69,7 +72,8 @@ async fn every_transport_gets_every_row_right() {
     let report = Matrix::new()
         .transport(transport::<http_server::HttpServer>())
         .transport(transport::<http_client::HttpClient>())
-        .transport(transport::<memory::Memory>())
+        .transport(transport::<Messages<MemoryMessage>>())
+        .transport(transport::<Messages<Envelope<()>>>())
         .run()
         .await;
     // Past the capture of test output: the table is wanted also when all is well.
