@@ -138,9 +138,12 @@ impl Job {
             })
     }
 
-    /// Ends it without having begun: `work` is dropped in its context.
+    /// Ends it without having begun: what would have done it is dropped in its context.
     fn never_run(self, drop_work: impl FnOnce()) {
-        let _attached = attach_anywhere(&self.ticket.cx);
+        let attached = attach_anywhere(&self.ticket.cx);
+        if attached.is_none() {
+            return drop_work();
+        }
         let waited = self.ticket.waited();
         let mut operation = self.operation(waited.as_secs_f64());
         operation.scope(drop_work);
@@ -228,7 +231,11 @@ impl State {
     fn drop_with(&mut self, drop_work: impl FnOnce()) {
         match std::mem::replace(self, Self::Over) {
             Self::Waiting(job) => job.never_run(drop_work),
-            mut begun => begun.scope(drop_work),
+            Self::Begun { mut operation, cx } => match attach_anywhere(&cx) {
+                Some(_attached) => operation.scope(drop_work),
+                None => drop_work(),
+            },
+            Self::Over => drop_work(),
         }
     }
 }
@@ -309,7 +316,9 @@ impl<S: Stream, O: TellOutcome<S::Item>> Stream for RunJob<S, O> {
 impl<F, O> PinnedDrop for RunJob<F, O> {
     fn drop(self: Pin<&mut Self>) {
         let mut this = self.project();
-        this.state.drop_with(|| this.work.set(None));
+        if this.work.is_some() {
+            this.state.drop_with(|| this.work.set(None));
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::ops::{Deref, DerefMut};
 
 use tokio::runtime::Handle;
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::task::{AbortHandle, JoinHandle, LocalSet};
 
 use crate::carry::{carry, carry_fn};
 
@@ -108,6 +108,37 @@ impl<T: Send + 'static> JoinSet<T> {
     #[track_caller]
     pub fn spawn_blocking(&mut self, work: impl FnOnce() -> T + Send + 'static) -> AbortHandle {
         self.0.spawn_blocking(carry_fn(work))
+    }
+
+    /// [`tokio::task::JoinSet::spawn_blocking_on`] in the current context.
+    #[track_caller]
+    pub fn spawn_blocking_on(
+        &mut self,
+        work: impl FnOnce() -> T + Send + 'static,
+        handle: &Handle,
+    ) -> AbortHandle {
+        self.0.spawn_blocking_on(carry_fn(work), handle)
+    }
+}
+
+impl<T: 'static> JoinSet<T> {
+    /// [`tokio::task::JoinSet::spawn_local`] in the current context.
+    ///
+    /// # Panics
+    /// Outside a `LocalSet`.
+    #[track_caller]
+    pub fn spawn_local(&mut self, work: impl Future<Output = T> + 'static) -> AbortHandle {
+        self.0.spawn_local(carry(work))
+    }
+
+    /// [`tokio::task::JoinSet::spawn_local_on`] in the current context.
+    #[track_caller]
+    pub fn spawn_local_on(
+        &mut self,
+        work: impl Future<Output = T> + 'static,
+        local: &LocalSet,
+    ) -> AbortHandle {
+        self.0.spawn_local_on(carry(work), local)
     }
 }
 

@@ -42,7 +42,7 @@ fn blocking_work(diary: &Diary) -> impl FnOnce() + Send + 'static + use<> {
     }
 }
 
-const FORMS: [Form; 10] = [
+const FORMS: [Form; 13] = [
     ("spawn", |runtime, diary| {
         let _entered = runtime.enter();
         let task = spawn(work(diary));
@@ -73,6 +73,27 @@ const FORMS: [Form; 10] = [
         let mut set = JoinSet::default();
         set.spawn_blocking(blocking_work(&diary));
         runtime.block_on(set.join_next()).unwrap().unwrap();
+    }),
+    ("JoinSet::spawn_blocking_on", |runtime, diary| {
+        let mut set = JoinSet::new();
+        set.spawn_blocking_on(blocking_work(&diary), runtime.handle());
+        runtime.block_on(set.join_next()).unwrap().unwrap();
+    }),
+    ("JoinSet::spawn_local", |runtime, diary| {
+        let local = LocalSet::new();
+        let mut set = JoinSet::new();
+        let here = Context::current();
+        local.block_on(runtime, async {
+            let _here = here.attach();
+            set.spawn_local(work(diary));
+        });
+        local.block_on(runtime, set.join_next()).unwrap().unwrap();
+    }),
+    ("JoinSet::spawn_local_on", |runtime, diary| {
+        let local = LocalSet::new();
+        let mut set = JoinSet::new();
+        set.spawn_local_on(work(diary), &local);
+        local.block_on(runtime, set.join_next()).unwrap().unwrap();
     }),
     ("spawn_blocking", |runtime, diary| {
         let _entered = runtime.enter();
@@ -234,10 +255,25 @@ fn a_runtime_that_ends_with_its_thread_takes_nothing_down() {
         RUNTIME.with(|runtime| {
             let _parent = remote(1).attach();
             let _entered = runtime.enter();
+            let holds_too = Arc::clone(&holds);
             drop(spawn(async move {
                 let _held = holds;
                 pending::<()>().await;
             }));
+            // The first of these jobs has begun, the second has not.
+            for polls in [1, 0] {
+                let held = Arc::clone(&holds_too);
+                let job = otel_ml_worker::job("score").run_infallible(async move {
+                    let _held = held;
+                    pending::<()>().await;
+                });
+                drop(tokio::spawn(job));
+                runtime.block_on(async {
+                    if polls == 1 {
+                        yield_now().await;
+                    }
+                });
+            }
         });
     });
     thread.join().unwrap();
