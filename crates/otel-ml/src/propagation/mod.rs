@@ -28,7 +28,8 @@ use crate::carrier::{ExtractCarrier, Field, InjectCarrier};
 pub enum Anomaly {
     /// A `traceparent` that is not valid.
     Malformed,
-    /// More than one `traceparent` where one only is allowed.
+    /// More than one `traceparent`: the parent is unknown or, where headers can only be added,
+    /// the last valid one.
     Duplicate,
     /// A message older than the parent policy's age: linked, not continued.
     Stale,

@@ -107,14 +107,13 @@ pub(crate) fn extract<C: ExtractCarrier>(
     carrier: &C,
     carries: Carries,
 ) -> (Context, Option<Anomaly>) {
-    let parent = match carries {
-        Carries::Baggage => Ok(None),
+    let (parent, mut anomaly) = match carries {
+        Carries::Baggage => (None, None),
         _ => parent(carrier),
     };
-    let (mut cx, mut anomaly) = match parent {
-        Ok(Some(parent)) => (with_parent(&base, parent, carrier), None),
-        Ok(None) => (base, None),
-        Err(anomaly) => (base, Some(anomaly)),
+    let mut cx = match parent {
+        Some(parent) => with_parent(&base, parent, carrier),
+        None => base,
     };
     if carries == Carries::TraceContext {
         return (cx, anomaly);
@@ -132,17 +131,25 @@ pub(crate) fn extract<C: ExtractCarrier>(
     (cx, anomaly)
 }
 
-fn parent<C: ExtractCarrier>(carrier: &C) -> Result<Option<TraceParent>, Anomaly> {
-    let found = match carrier.only(Field::TraceParent) {
-        Only::Nothing => return Ok(None),
-        Only::One(value) => TraceParent::parse(value),
-        Only::Several if C::REPEATED == Repeated::Refuse => return Err(Anomaly::Duplicate),
-        Only::Several => carrier
-            .values(Field::TraceParent)
-            .filter_map(TraceParent::parse)
-            .last(),
-    };
-    found.map(Some).ok_or(Anomaly::Malformed)
+fn parent<C: ExtractCarrier>(carrier: &C) -> (Option<TraceParent>, Option<Anomaly>) {
+    match carrier.only(Field::TraceParent) {
+        Only::Nothing => (None, None),
+        Only::One(value) => match TraceParent::parse(value) {
+            None => (None, Some(Anomaly::Malformed)),
+            found => (found, None),
+        },
+        Only::Several => {
+            let last_valid = || {
+                let values = carrier.values(Field::TraceParent);
+                values.filter_map(TraceParent::parse).last()
+            };
+            let found = match C::REPEATED {
+                Repeated::Refuse => None,
+                Repeated::LastWins => last_valid(),
+            };
+            (found, Some(Anomaly::Duplicate))
+        }
+    }
 }
 
 #[inline]
