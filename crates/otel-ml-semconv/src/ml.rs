@@ -307,6 +307,14 @@ pub mod metric {
         /// Labels: as the waiting time.
         QUEUE_LIMIT: Gauge, Development = "ml.queue.limit", "{request}";
 
+        "Messages of a partition that a consumer has still to come to."
+        /// Labels: messaging system, destination, partition, group. Upstream has no metric for it.
+        CONSUMER_LAG: Gauge, Development = "ml.consumer.lag", "{message}";
+
+        "Messages that a consumer has fetched ahead and not yet handed out."
+        /// Labels: as the lag. Upstream has no metric for it.
+        CONSUMER_FETCH_QUEUE_SIZE: Gauge, Development = "ml.consumer.fetch_queue.size", "{message}";
+
         "Requests run together in one batch."
         /// Labels: trigger; where it applies model.
         BATCH_SIZE: Histogram, Development = "ml.batch.size", "{request}",

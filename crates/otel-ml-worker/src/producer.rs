@@ -119,6 +119,7 @@ impl OtelMlProducer {
             &Client::of(self.system),
             &Destination::named(&self.queue),
             kept,
+            None,
             &self.options,
             |_to| {},
         )

@@ -9,6 +9,7 @@ use otel_ml_semconv::{Metric, db, gen_ai, http, messaging, ml, url};
 
 use crate::label_sets::LabelSets;
 use crate::queue::Queues;
+use crate::readings::Readings;
 
 /// The labels of one measurement, on the stack.
 pub type Labels = smallvec::SmallVec<[KeyValue; 8]>;
@@ -60,6 +61,10 @@ pub struct Instruments {
     pub ml_queue_wait_duration: Histogram<f64>,
     /// [`ml::metric::QUEUE_SIZE`] and [`ml::metric::QUEUE_LIMIT`]
     pub ml_queues: Queues,
+    /// [`ml::metric::CONSUMER_LAG`]
+    pub ml_consumer_lag: Readings,
+    /// [`ml::metric::CONSUMER_FETCH_QUEUE_SIZE`]
+    pub ml_consumer_fetch_queue_size: Readings,
     /// [`ml::metric::BATCH_SIZE`]
     pub ml_batch_size: Histogram<u64>,
     /// [`ml::metric::CACHE_LOOKUPS`]
@@ -148,6 +153,11 @@ impl Instruments {
             ml_inference_duration: seconds(meter, &ml::metric::INFERENCE_DURATION),
             ml_queue_wait_duration: seconds(meter, &ml::metric::QUEUE_WAIT_DURATION),
             ml_queues: Queues::new(meter),
+            ml_consumer_lag: Readings::new(meter, &ml::metric::CONSUMER_LAG),
+            ml_consumer_fetch_queue_size: Readings::new(
+                meter,
+                &ml::metric::CONSUMER_FETCH_QUEUE_SIZE,
+            ),
             ml_batch_size: sizes(meter, &ml::metric::BATCH_SIZE),
             ml_cache_lookups: counter(meter, &ml::metric::CACHE_LOOKUPS),
             ml_prediction_confidence: seconds(meter, &ml::metric::PREDICTION_CONFIDENCE),

@@ -17,6 +17,7 @@ mod options;
 mod outcome;
 pub mod propagation;
 mod queue;
+mod readings;
 mod selfcheck;
 mod shared;
 mod stage;
@@ -33,12 +34,13 @@ pub use intern::{Interner, SpanAndTarget, span_name};
 pub use label_sets::LabelSets;
 pub use messaging::OtelMlConsumerLayer;
 pub use ml_span::MlSpan;
-pub use operation::{End, Entered, Handle, Operation, OperationBuilder, Record};
+pub use operation::{End, Entered, Handle, Operation, OperationBuilder, Record, Since};
 pub use options::{
     Detail, ErrorClassifier, Inbound, Options, ParentPolicy, RecordedHeader, recorded_headers,
 };
 pub use outcome::{CancelReason, ErrorType, Outcome};
 pub use queue::{QueueLevel, Queues, queue_wait_span};
+pub use readings::{Reading, Readings, ReadingsSource};
 pub use selfcheck::{Finding, selfcheck};
 pub use stage::{Stage, StageRecord, stage};
 pub use stream::{InstrumentedStream, Items};

@@ -101,6 +101,12 @@ impl ErrorClassifier {
     pub fn new(classify: impl Fn(&dyn Any) -> Option<ErrorType> + Send + Sync + 'static) -> Self {
         Self(Arc::new(classify))
     }
+
+    /// Asks `next` where this one doesn't know an error.
+    #[must_use]
+    pub fn or(self, next: Self) -> Self {
+        Self::new(move |error| (self.0)(error).or_else(|| (next.0)(error)))
+    }
 }
 
 impl fmt::Debug for ErrorClassifier {

@@ -131,6 +131,9 @@ pub fn process_batch<M: Message, H>(
         to.extend(labels);
         push_destination(&destination, to);
         to.push(messaging::BATCH_MESSAGE_COUNT, whole(messages.len() as u64));
+        if options.detail > Detail::Minimal {
+            push_client(first, to);
+        }
         if dropped > 0 {
             to.push(ml::LINKS_DROPPED, whole(dropped as u64));
         }
@@ -255,7 +258,14 @@ fn push_message<M: Message>(
         to.push(messaging::MESSAGE_BODY_SIZE, whole(size));
     }
     if detail > Detail::Minimal {
+        push_client(message, to);
         message.attributes(detail, to);
+    }
+}
+
+fn push_client<M: Message>(message: &M, to: &mut Attributes) {
+    if let Some(id) = message.client_id() {
+        to.push(messaging::CLIENT_ID, id.to_owned());
     }
 }
 

@@ -34,7 +34,7 @@ pub use layer::{
 };
 pub use links::MAX_LINKS;
 pub use operation::{Client, ClientRecord, receive, send, settle};
-pub use service::{OtelMlConsumer, ProcessFuture};
+pub use service::{OtelMlConsumer, ProcessFuture, process_batch_by, process_by};
 
 /// A topic, queue or exchange.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -134,6 +134,11 @@ pub trait Message {
 
     /// The consumer group it was delivered to.
     fn consumer_group(&self) -> Option<&str> {
+        None
+    }
+
+    /// The client it was delivered to.
+    fn client_id(&self) -> Option<&str> {
         None
     }
 

@@ -3,14 +3,15 @@
 use std::borrow::Cow;
 
 use opentelemetry::trace::{SpanContext, SpanKind};
-use opentelemetry::{Context, KeyValue};
+use opentelemetry::{Context, Key, KeyValue, Value};
 use otel_ml_semconv::{messaging, ml};
 
 use super::links::{Common, links};
 use super::{Destination, Message};
 use crate::attributes::{self, Attributes};
+use crate::instruments::Labels;
 use crate::ml_span::whole;
-use crate::operation::{End, Operation, OperationBuilder, Record};
+use crate::operation::{End, Operation, OperationBuilder, Record, Since};
 use crate::options::{Detail, Options};
 use crate::task::name_of;
 
@@ -153,12 +154,14 @@ pub(super) fn name(operation: &'static str, destination: &Destination<'_>) -> Co
 
 /// Starts sending a message. Inject the operation's context into it, unless `kept` is a
 /// context that it already carries and is to keep: the span is then a CLIENT span that links
-/// to it. End the operation with the broker's answer.
+/// to it. The span is named `span`, or as the conventions have it. End the operation with the
+/// broker's answer.
 pub fn send<H>(
     operation: &'static str,
     client: &Client<'_>,
     destination: &Destination<'_>,
     kept: Option<SpanContext>,
+    span: Option<Cow<'static, str>>,
     options: &Options<H>,
     more: impl FnOnce(&mut Attributes),
 ) -> Operation<ClientRecord> {
@@ -172,7 +175,8 @@ pub fn send<H>(
         Some(messaging::operation_type::SEND),
         destination,
     );
-    let builder = Operation::builder(&options.telemetry, kind, name(operation, destination))
+    let span = span.unwrap_or_else(|| name(operation, destination));
+    let builder = Operation::builder(&options.telemetry, kind, span)
         .link(kept.unwrap_or(SpanContext::NONE), Vec::new());
     start(
         builder,
@@ -185,12 +189,14 @@ pub fn send<H>(
     )
 }
 
-/// Starts the operation that received `messages`: none for no messages. Its links tell them
-/// apart; what they have in common is on the span.
+/// Starts the operation that received `messages`: none for no messages. It began with the
+/// waiting for them, at `since`. Its links tell them apart; what they have in common is on
+/// the span.
 pub fn receive<M: Message, H>(
     operation: &'static str,
     client: &Client<'_>,
     messages: &[M],
+    since: Since,
     options: &Options<H>,
 ) -> Option<Operation<ClientRecord>> {
     if messages.is_empty() {
@@ -210,7 +216,8 @@ pub fn receive<M: Message, H>(
         &options.telemetry,
         SpanKind::Client,
         name(operation, &destination),
-    );
+    )
+    .since(since);
     let links = links(messages, &common, options);
     for (sender, attributes) in links.list {
         builder = builder.link(sender, attributes);
@@ -279,6 +286,7 @@ fn start<H>(
                 labels: recorded_labels,
                 counted,
                 is_told_partition: false,
+                told: Labels::new(),
             },
             |to| {
                 to.extend(labels);
@@ -305,6 +313,7 @@ pub struct ClientRecord {
     counted: Counted,
     /// Whether the partition was not known when the span started.
     is_told_partition: bool,
+    told: Labels,
 }
 
 impl ClientRecord {
@@ -314,6 +323,12 @@ impl ClientRecord {
         let is_known = self.labels.iter().any(|label| label.key.as_str() == key);
         self.is_told_partition = !is_known;
         attributes::set(&mut self.labels, key, partition);
+    }
+
+    /// The broker has said this, too. For the span alone; a key must not be told twice, nor
+    /// be one that the span started with.
+    pub fn tell(&mut self, key: impl Into<Key>, value: impl Into<Value>) {
+        self.told.push(KeyValue::new(key, value));
     }
 }
 
@@ -325,6 +340,9 @@ impl Record for ClientRecord {
             if let Some(told) = told {
                 end.set(key, told.value.clone());
             }
+        }
+        for attribute in self.told.drain(..) {
+            end.set(attribute.key, attribute.value);
         }
         let Some(instruments) = end.instruments else {
             return;

@@ -8,7 +8,7 @@ use pin_project::pin_project;
 use tower_service::Service;
 
 use super::Message;
-use super::consumer::{ProcessRecord, process, unrecorded};
+use super::consumer::{ProcessRecord, process, process_batch, unrecorded};
 use super::layer::DefaultHooks;
 use crate::hooks::AllHooks;
 use crate::operation::Operation;
@@ -62,22 +62,53 @@ where
     }
 
     fn call(&mut self, message: M) -> Self::Future {
-        let telemetry = &self.options.telemetry;
-        let is_recorded = telemetry.is_tracing() || telemetry.instruments().is_some();
-        let mut operation = if is_recorded && self.options.hooks.accepts(&message) {
-            process(&message, &self.options)
-        } else if is_recorded || telemetry.is_propagating() {
-            Operation::passing(unrecorded(&message, &self.options))
-        } else {
-            Operation::none()
-        };
-        let inner = operation.scope(|| self.inner.call(message));
-        ProcessFuture {
-            inner,
-            operation,
-            options: Arc::clone(&self.options),
-        }
+        let operation = begin(&message, &self.options);
+        ProcessFuture::new(operation, &self.options, || self.inner.call(message))
     }
+}
+
+fn begin<M: Message, H: AllHooks<M>>(
+    message: &M,
+    options: &Options<H>,
+) -> Operation<ProcessRecord> {
+    let telemetry = &options.telemetry;
+    let is_recorded = telemetry.is_tracing() || telemetry.instruments().is_some();
+    if is_recorded && options.hooks.accepts(message) {
+        process(message, options)
+    } else if is_recorded || telemetry.is_propagating() {
+        Operation::passing(unrecorded(message, options))
+    } else {
+        Operation::none()
+    }
+}
+
+/// Processes `message` by `handler`, which is called now: what [`OtelMlConsumerLayer`] does,
+/// for consumers that are no services.
+///
+/// [`OtelMlConsumerLayer`]: super::OtelMlConsumerLayer
+pub fn process_by<M, H, F>(
+    message: &M,
+    options: &Arc<Options<H>>,
+    handler: impl FnOnce() -> F,
+) -> ProcessFuture<F, H>
+where
+    M: Message,
+    H: AllHooks<M>,
+{
+    ProcessFuture::new(begin(message, options), options, handler)
+}
+
+/// Processes `messages` as one by `handler`, which is called now. No message is no operation.
+pub fn process_batch_by<M: Message, H, F>(
+    messages: &[M],
+    options: &Arc<Options<H>>,
+    handler: impl FnOnce() -> F,
+) -> ProcessFuture<F, H> {
+    let telemetry = &options.telemetry;
+    let is_recorded = telemetry.is_tracing() || telemetry.instruments().is_some();
+    let operation = is_recorded.then(|| process_batch(messages, options));
+    let operation = operation.flatten().unwrap_or_else(Operation::none);
+    ProcessFuture::new(operation, options, handler)
 }
 
 impl<S: Clone, H> Clone for OtelMlConsumer<S, H> {
@@ -89,7 +120,7 @@ impl<S: Clone, H> Clone for OtelMlConsumer<S, H> {
     }
 }
 
-/// The future of [`OtelMlConsumer`].
+/// The future of [`OtelMlConsumer`], and of [`process_by`] and [`process_batch_by`].
 ///
 /// # Cancel safety
 /// Dropping it ends the operation as cancelled.
@@ -100,6 +131,20 @@ pub struct ProcessFuture<F, H> {
     inner: F,
     operation: Operation<ProcessRecord>,
     options: Arc<Options<H>>,
+}
+
+impl<F, H> ProcessFuture<F, H> {
+    fn new(
+        mut operation: Operation<ProcessRecord>,
+        options: &Arc<Options<H>>,
+        handler: impl FnOnce() -> F,
+    ) -> Self {
+        Self {
+            inner: operation.scope(handler),
+            operation,
+            options: Arc::clone(options),
+        }
+    }
 }
 
 impl<F, H, T, E> Future for ProcessFuture<F, H>

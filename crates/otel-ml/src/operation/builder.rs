@@ -1,7 +1,7 @@
 //! What an operation starts with.
 
 use std::borrow::Cow;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use opentelemetry::trace::{
     Link, Span, SpanBuilder, SpanContext, SpanKind, TraceContextExt, Tracer,
@@ -38,6 +38,25 @@ pub struct OperationBuilder<'a> {
     pub(super) handle: Handle,
     pub(super) cap: usize,
     pub(super) keeps_record: bool,
+    pub(super) since: Option<Since>,
+}
+
+/// A moment, by the clock that spans use and by the one that durations use.
+#[derive(Clone, Copy, Debug)]
+pub struct Since {
+    wall: SystemTime,
+    steady: Instant,
+}
+
+impl Since {
+    /// This moment.
+    #[must_use]
+    pub fn now() -> Self {
+        Self {
+            wall: SystemTime::now(),
+            steady: Instant::now(),
+        }
+    }
 }
 
 /// Apart, as a builder that is borrowed for it would have to lie in memory wherever it is used.
@@ -104,6 +123,15 @@ impl<'a> OperationBuilder<'a> {
         }
     }
 
+    /// It began before what its span holds was known: a receipt starts with the waiting.
+    #[inline]
+    pub fn since(self, moment: Since) -> Self {
+        Self {
+            since: Some(moment),
+            ..self
+        }
+    }
+
     /// Starts the span. `attributes` is called before the sampler decides, so that it sees
     /// them; below a parent that is not sampled only when the span is recorded all the same.
     /// `record` is made only where something is recorded: the work runs in its context alone
@@ -127,6 +155,7 @@ impl<'a> OperationBuilder<'a> {
             let mut builder = SpanBuilder::from_name(self.name);
             builder.span_kind = Some(self.kind.clone());
             builder.links = self.links;
+            builder.start_time = self.since.map(|since| since.wall);
             let (has_parent, is_sampled) = {
                 let span = cx.span();
                 let parent = span.span_context();
@@ -161,7 +190,10 @@ impl<'a> OperationBuilder<'a> {
         if !is_observed && !self.keeps_record {
             return Operation::passing(cx);
         }
-        let started = is_observed.then(Instant::now);
+        let started = is_observed.then(|| match self.since {
+            Some(since) => since.steady,
+            None => Instant::now(),
+        });
         let wanted = match self.handle {
             Handle::None => false,
             Handle::Recorded => recording,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use opentelemetry::trace::{SpanContext, SpanKind, TraceContextExt};
 use opentelemetry::{Context, ContextGuard};
 
-pub use builder::{Handle, OperationBuilder};
+pub use builder::{Handle, OperationBuilder, Since};
 use end::Live;
 pub use end::{End, Record};
 
@@ -58,6 +58,7 @@ impl Operation {
             handle: Handle::None,
             cap: crate::options::ATTRIBUTE_CAP,
             keeps_record: false,
+            since: None,
         }
     }
 }

@@ -3,7 +3,7 @@
 use opentelemetry::KeyValue;
 use opentelemetry_sdk::trace::{SpanData, SpanLimits};
 use otel_ml::messaging::{Client, Destination, MAX_LINKS, process_batch, receive};
-use otel_ml::{Detail, ErrorType, MlSpan, Options, Outcome, ParentPolicy, stage};
+use otel_ml::{Detail, ErrorType, MlSpan, Options, Outcome, ParentPolicy, Since, stage};
 use otel_ml_semconv::{error, kafka, messaging as keys, ml};
 use otel_ml_testing::{SpanExt, SpansExt, TestTelemetry, assert_tree, assert_types};
 
@@ -31,7 +31,7 @@ fn letters(count: u64) -> Vec<Letter> {
 /// Processes and receives a batch; the two spans.
 fn both(test: &TestTelemetry, letters: &[Letter], options: &Options) -> [SpanData; 2] {
     process_batch(letters, options).unwrap().finish(Outcome::Ok);
-    receive("poll", &Client::of(SYSTEM), letters, options)
+    receive("poll", &Client::of(SYSTEM), letters, Since::now(), options)
         .unwrap()
         .finish(Outcome::Ok);
     let spans = test.take_spans();
@@ -51,7 +51,16 @@ fn e03_no_messages_are_no_span_and_no_metric() {
     let test = TestTelemetry::new();
     let none: [Letter; 0] = [];
     assert!(process_batch(&none, &options(&test)).is_none());
-    assert!(receive("poll", &Client::of(SYSTEM), &none, &options(&test)).is_none());
+    assert!(
+        receive(
+            "poll",
+            &Client::of(SYSTEM),
+            &none,
+            Since::now(),
+            &options(&test)
+        )
+        .is_none()
+    );
     assert!(test.spans().is_empty() && test.open_spans().is_empty());
     assert_eq!(test.metrics().names(), [""; 0]);
 }

@@ -3,7 +3,7 @@
 use opentelemetry::KeyValue;
 use opentelemetry::trace::{SpanKind, TraceContextExt};
 use otel_ml::messaging::{Client, Destination, process, receive, send, settle};
-use otel_ml::{CancelReason, Detail, ErrorType, Options, Outcome, stage};
+use otel_ml::{CancelReason, Detail, ErrorType, Options, Outcome, Since, stage};
 use otel_ml_semconv::{error, kafka, messaging as keys, ml, server};
 use otel_ml_testing::{SpanExt, SpansExt, TestTelemetry, assert_tree, assert_types, span};
 
@@ -43,7 +43,7 @@ fn sending_is_a_producer_span_whose_context_travels() {
     stage("around")
         .telemetry(&options.telemetry)
         .in_scope_infallible(|| {
-            let operation = send("send", &client(), &TOPIC, None, &options, |to| {
+            let operation = send("send", &client(), &TOPIC, None, None, &options, |to| {
                 to.push("app.k", 1);
             });
             options
@@ -97,6 +97,7 @@ fn a_message_that_keeps_its_context_is_sent_by_a_client_span_that_links_to_it() 
         &client(),
         &TOPIC,
         Some(remote(1)),
+        None,
         &options(&test),
         |_| (),
     );
@@ -125,7 +126,16 @@ fn e11_a_send_that_fails_is_counted_with_its_error() {
     ];
     for (outcome, expected) in cases {
         let test = TestTelemetry::new();
-        send("send", &client(), &TOPIC, None, &options(&test), |_| ()).finish(outcome);
+        send(
+            "send",
+            &client(),
+            &TOPIC,
+            None,
+            None,
+            &options(&test),
+            |_| (),
+        )
+        .finish(outcome);
         assert_eq!(test.spans().named("send jobs").str(error::TYPE), expected);
         let duration = with_error(expected, base("send", Some("send")));
         assert_eq!(
@@ -145,7 +155,15 @@ fn e11_a_send_that_fails_is_counted_with_its_error() {
 fn the_partition_that_the_broker_chose_is_on_the_span_and_the_metrics_once() {
     for (chosen_before, topic) in [(false, TOPIC), (true, TOPIC.partition("3"))] {
         let test = TestTelemetry::new();
-        let mut operation = send("send", &client(), &topic, None, &options(&test), |_| ());
+        let mut operation = send(
+            "send",
+            &client(),
+            &topic,
+            None,
+            None,
+            &options(&test),
+            |_| (),
+        );
         operation.record_mut().unwrap().stored_in("3".into());
         operation.finish(Outcome::Ok);
         let mut labels = base("send", Some("send"));
@@ -176,7 +194,7 @@ fn receiving_is_a_client_span_that_links_and_does_not_parent() {
     stage("loop")
         .telemetry(&options.telemetry)
         .in_scope_infallible(|| {
-            receive("poll", &client, &[Letter::traced()], &options)
+            receive("poll", &client, &[Letter::traced()], Since::now(), &options)
                 .unwrap()
                 .finish(Outcome::Ok);
         });
@@ -238,7 +256,16 @@ fn e12_settling_is_a_child_of_the_processing_and_has_its_own_error() {
 fn a_caller_that_gives_up_on_receiving_or_settling_makes_no_error() {
     let test = TestTelemetry::new();
     let options = options(&test);
-    drop(receive("poll", &client(), &[Letter::traced()], &options).unwrap());
+    drop(
+        receive(
+            "poll",
+            &client(),
+            &[Letter::traced()],
+            Since::now(),
+            &options,
+        )
+        .unwrap(),
+    );
     drop(settle("ack", &client(), &TOPIC, &options, |_| ()));
     for span in test.spans() {
         assert!(!span.is_error() && !span.has(error::TYPE), "{}", span.name);
@@ -254,7 +281,7 @@ fn minimal_detail_leaves_the_clients_name_out() {
         detail: Detail::Minimal,
         ..options(&test)
     };
-    send("send", &client(), &TOPIC, None, &options, |_| ()).finish(Outcome::Ok);
+    send("send", &client(), &TOPIC, None, None, &options, |_| ()).finish(Outcome::Ok);
     assert!(!test.spans().named("send jobs").has(keys::CLIENT_ID));
 }
 
@@ -264,7 +291,7 @@ fn e23_an_unsampled_producer_passes_on_what_is_current() {
     let test = TestTelemetry::new();
     let options = options(&test);
     let _attached = crate::support::remote_context(2).attach();
-    let operation = send("send", &client(), &TOPIC, None, &options, |_| ());
+    let operation = send("send", &client(), &TOPIC, None, None, &options, |_| ());
     assert_eq!(operation.span_context(), remote(2));
     operation.finish(Outcome::Ok);
     assert!(test.spans().is_empty());

@@ -2,7 +2,7 @@
 
 use opentelemetry::KeyValue;
 use otel_ml::messaging::{Client, Destination, process, receive, send, settle};
-use otel_ml::{Options, Outcome};
+use otel_ml::{Options, Outcome, Since};
 use otel_ml_semconv::messaging as keys;
 use otel_ml_testing::{SpanExt, TestTelemetry, assert_types};
 
@@ -66,8 +66,8 @@ fn all_operations(destination: Destination<'static>, options: &Options) {
         destination,
         ..Letter::traced()
     }];
-    send("send", &client, &destination, None, options, |_| ()).finish(Outcome::Ok);
-    receive("poll", &client, &letters, options)
+    send("send", &client, &destination, None, None, options, |_| ()).finish(Outcome::Ok);
+    receive("poll", &client, &letters, Since::now(), options)
         .unwrap()
         .finish(Outcome::Ok);
     process(&letters[0], options).finish(Outcome::Ok);

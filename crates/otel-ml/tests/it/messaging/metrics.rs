@@ -1,7 +1,7 @@
 //! E06: a delivery is counted once, wherever that is.
 
 use otel_ml::messaging::{Client, process, receive};
-use otel_ml::{ErrorType, MlSpan, Outcome};
+use otel_ml::{ErrorType, MlSpan, Outcome, Since};
 use otel_ml_semconv::{error, gen_ai, messaging as keys};
 use otel_ml_testing::TestTelemetry;
 
@@ -33,9 +33,15 @@ fn e06_a_delivery_is_counted_once_also_where_it_was_received_before() {
         };
         if is_received {
             let letters = [letter.clone(), letter.clone()];
-            receive("poll", &Client::of(SYSTEM), &letters, &options(&test))
-                .unwrap()
-                .finish(Outcome::Ok);
+            receive(
+                "poll",
+                &Client::of(SYSTEM),
+                &letters,
+                Since::now(),
+                &options(&test),
+            )
+            .unwrap()
+            .finish(Outcome::Ok);
             assert_eq!(consumed(&test), 2);
         }
         for _ in 0..2 {
