@@ -1,0 +1,281 @@
+//! Kafka's headers as carriers of the propagation fields. Usable alone, with any producer and
+//! consumer of rdkafka:
+//!
+//! ```
+//! use otel_ml_rdkafka::carrier::{HeadersExtractor, HeadersInjector};
+//! use otel_ml_rdkafka::otel_ml::Telemetry;
+//! use otel_ml_rdkafka::otel_ml::opentelemetry::Context;
+//! use otel_ml_rdkafka::rdkafka::message::OwnedHeaders;
+//!
+//! let telemetry = Telemetry::global();
+//! let mut injector = HeadersInjector::new(Some(OwnedHeaders::new()));
+//! telemetry.inject(&Context::current(), &mut injector);
+//! if let Some(headers) = injector.into_inner() {
+//!     let sender: Context = telemetry.extract(&HeadersExtractor::new(&headers));
+//! #   let _ = sender;
+//! }
+//! ```
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use otel_ml::carrier::{ExtractCarrier, Field, InjectCarrier, Only, Repeated};
+use otel_ml::opentelemetry::propagation::{Extractor, Injector};
+use otel_ml::semconv::messaging;
+use rdkafka::message::{Header, Headers, OwnedHeaders};
+
+/// The header that tells when a message was sent, in microseconds since 1970, as decimal
+/// digits. Written on request, by
+/// [`send_time`](crate::OtelMlProducerBuilder::send_time); read whenever it is there.
+pub const SENT_AT: &str = "otel-ml-sent-at";
+
+/// How many headers with names that can't be read a message may have before the rest of its
+/// headers is left unread.
+const MAX_UNREADABLE: usize = 16;
+
+/// Calls `visit` with every header, in order; returns whether all could be read.
+///
+/// rdkafka panics on a name that is not UTF-8, which any producer may send. (Only unsafe code
+/// could look at the bytes before it does.)
+fn visit<'a, H: Headers>(headers: &'a H, mut visit: impl FnMut(Header<'a, &'a [u8]>)) -> bool {
+    let count = headers.count();
+    let mut next = 0;
+    let mut unreadable = 0;
+    while next < count {
+        let read = catch_unwind(AssertUnwindSafe(|| {
+            while let Some(header) = headers.try_get(next) {
+                next += 1;
+                visit(header);
+            }
+        }));
+        if read.is_ok() {
+            break;
+        }
+        next += 1;
+        unreadable += 1;
+        if unreadable > MAX_UNREADABLE {
+            break;
+        }
+    }
+    unreadable == 0
+}
+
+fn field(name: &str) -> Option<Field> {
+    let is = |field: &Field| name.eq_ignore_ascii_case(field.name());
+    Field::ALL.into_iter().find(is)
+}
+
+/// A message's headers, to read the sender's context from.
+///
+/// Headers of Kafka can only be added, and forwarding a message adds a second `traceparent`:
+/// the last valid one counts. Names match in any case; a null value is absent. Looking the
+/// fields up allocates nothing.
+pub struct HeadersExtractor<'a, H> {
+    headers: &'a H,
+    found: [Only<'a>; Field::ALL.len()],
+    sent_at: Option<SystemTime>,
+}
+
+impl<'a, H: Headers> HeadersExtractor<'a, H> {
+    /// Reads from `headers`: [`BorrowedHeaders`](rdkafka::message::BorrowedHeaders) or
+    /// [`OwnedHeaders`].
+    #[must_use]
+    pub fn new(headers: &'a H) -> Self {
+        let mut found = [Only::Nothing; Field::ALL.len()];
+        let mut sent_at = None;
+        visit(headers, |header| {
+            let Some(value) = header.value else { return };
+            if header.key == SENT_AT {
+                sent_at = read_time(value).or(sent_at);
+            }
+            let Some(field) = field(header.key) else {
+                return;
+            };
+            if let Some(found) = found.get_mut(field as usize) {
+                *found = match (*found, field) {
+                    (Only::One(_) | Only::Several, Field::TraceParent) => Only::Several,
+                    _ => Only::One(value),
+                };
+            }
+        });
+        Self {
+            headers,
+            found,
+            sent_at,
+        }
+    }
+
+    /// What the header [`SENT_AT`] says; the last one that can be read.
+    #[must_use]
+    pub const fn sent_at(&self) -> Option<SystemTime> {
+        self.sent_at
+    }
+
+    fn all(&self, is: impl Fn(&str) -> bool) -> Vec<Header<'a, &'a [u8]>> {
+        let mut all = Vec::new();
+        visit(self.headers, |header| {
+            if is(header.key) {
+                all.push(header);
+            }
+        });
+        all
+    }
+}
+
+impl<H: Headers> ExtractCarrier for HeadersExtractor<'_, H> {
+    const TRANSPORT: &'static str = messaging::system::KAFKA;
+    const REPEATED: Repeated = Repeated::LastWins;
+
+    fn values(&self, field: Field) -> impl Iterator<Item = &[u8]> {
+        self.all(|name| name.eq_ignore_ascii_case(field.name()))
+            .into_iter()
+            .filter_map(|header| header.value)
+    }
+
+    fn only(&self, field: Field) -> Only<'_> {
+        self.found
+            .get(field as usize)
+            .copied()
+            .unwrap_or(Only::Nothing)
+    }
+}
+
+/// For foreign propagators: the last value that is text.
+impl<H: Headers> Extractor for HeadersExtractor<'_, H> {
+    fn get(&self, key: &str) -> Option<&str> {
+        let text = |header: Header<'_, _>| std::str::from_utf8(header.value?).ok();
+        self.all(|name| name.eq_ignore_ascii_case(key))
+            .into_iter()
+            .filter_map(text)
+            .next_back()
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.all(|_| true)
+            .into_iter()
+            .map(|header| header.key)
+            .collect()
+    }
+}
+
+impl<H> fmt::Debug for HeadersExtractor<'_, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HeadersExtractor")
+            .field("sent_at", &self.sent_at)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The headers of a message to be sent, to write a context into.
+///
+/// rdkafka can only append: what is there already is replaced by building the headers anew
+/// without it, all others in order, their null values and duplicates intact. Where nothing
+/// has to be replaced a field costs one append. Headers with a name that rdkafka can't read
+/// are never built anew, as that one would be lost: the new value is then the last one, which
+/// is the one that readers take.
+pub struct HeadersInjector {
+    headers: Option<OwnedHeaders>,
+    has: [bool; Field::ALL.len()],
+    is_readable: bool,
+}
+
+impl HeadersInjector {
+    /// Writes into `headers`; they are made when there is something to write.
+    #[must_use]
+    pub fn new(headers: Option<OwnedHeaders>) -> Self {
+        let mut has = [false; Field::ALL.len()];
+        let mut is_readable = true;
+        if let Some(headers) = &headers {
+            is_readable = visit(headers, |header| {
+                let has = field(header.key).and_then(|field| has.get_mut(field as usize));
+                if let Some(has) = has {
+                    *has = true;
+                }
+            });
+        }
+        Self {
+            headers,
+            has,
+            is_readable,
+        }
+    }
+
+    /// The headers with what was written; `None` where there were none and nothing was.
+    #[must_use]
+    pub fn into_inner(self) -> Option<OwnedHeaders> {
+        self.headers
+    }
+
+    /// Writes [`SENT_AT`], in place of one that is there.
+    pub fn set_sent_at(&mut self, time: SystemTime) {
+        let since_1970 = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.retain(|name| name != SENT_AT);
+        self.append(SENT_AT, since_1970.as_micros().to_string().as_bytes());
+    }
+
+    fn append(&mut self, name: &str, value: &[u8]) {
+        let headers = self.headers.take().unwrap_or_default();
+        let value = Some(value);
+        self.headers = Some(headers.insert(Header { key: name, value }));
+        if let Some(has) = field(name).and_then(|field| self.has.get_mut(field as usize)) {
+            *has = true;
+        }
+    }
+
+    /// Takes the headers away whose names `keeps` refuses, if there are any.
+    fn retain(&mut self, keeps: impl Fn(&str) -> bool) {
+        let Some(headers) = self.headers.as_ref().filter(|_| self.is_readable) else {
+            return;
+        };
+        let mut count = 0;
+        visit(headers, |header| count += usize::from(keeps(header.key)));
+        if count == headers.count() {
+            return;
+        }
+        let mut kept = Some(OwnedHeaders::new_with_capacity(count + 2));
+        visit(headers, |header| {
+            if keeps(header.key) {
+                kept = kept.take().map(|kept| kept.insert(header));
+            }
+        });
+        self.headers = kept;
+    }
+
+    fn has(&mut self, field: Field) -> bool {
+        self.has.get_mut(field as usize).is_some_and(std::mem::take)
+    }
+}
+
+impl InjectCarrier for HeadersInjector {
+    fn replace(&mut self, field: Field, value: &[u8]) {
+        self.remove(field);
+        self.append(field.name(), value);
+    }
+
+    fn remove(&mut self, field: Field) {
+        if self.has(field) {
+            self.retain(|name| !name.eq_ignore_ascii_case(field.name()));
+        }
+    }
+}
+
+impl Injector for HeadersInjector {
+    fn set(&mut self, key: &str, value: String) {
+        self.retain(|name| !name.eq_ignore_ascii_case(key));
+        self.append(key, value.as_bytes());
+    }
+}
+
+impl fmt::Debug for HeadersInjector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HeadersInjector")
+            .field("has", &self.has)
+            .finish_non_exhaustive()
+    }
+}
+
+fn read_time(value: &[u8]) -> Option<SystemTime> {
+    let micros: u64 = std::str::from_utf8(value).ok()?.parse().ok()?;
+    UNIX_EPOCH.checked_add(Duration::from_micros(micros))
+}

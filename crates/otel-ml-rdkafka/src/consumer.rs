@@ -1,0 +1,332 @@
+//! The consumer.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
+use otel_ml::messaging::{Client, receive};
+use otel_ml::semconv::messaging;
+use otel_ml::{Options, Outcome, Since, option_setters};
+use rdkafka::ClientConfig;
+use rdkafka::config::{FromClientConfig, FromClientConfigAndContext};
+use rdkafka::consumer::{ConsumerContext, DefaultConsumerContext, StreamConsumer};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::BorrowedMessage;
+use rdkafka::util::{AsyncRuntime, DefaultRuntime};
+
+use crate::DefaultHooks;
+use crate::error::classifier;
+use crate::received::{Batch, Received};
+use crate::record::{Origin, Record};
+
+/// A [`StreamConsumer`] whose messages come with their sender's context.
+///
+/// Made as the inner one is, by `config.create()` or `config.create_with_context(..)`, or with
+/// settings by [`OtelMlConsumer::builder`]. In everything but receiving and committing it is
+/// the inner one, through `Deref`. Nothing is attached to a thread or task between messages:
+/// one message's context never reaches the next.
+///
+/// ```no_run
+/// use otel_ml_rdkafka::OtelMlConsumer;
+/// use otel_ml_rdkafka::rdkafka::ClientConfig;
+/// use otel_ml_rdkafka::rdkafka::consumer::{CommitMode, Consumer as _};
+/// use otel_ml_rdkafka::rdkafka::error::KafkaError;
+/// use otel_ml_rdkafka::rdkafka::message::Message as _;
+///
+/// # async fn consume() -> Result<(), KafkaError> {
+/// let consumer: OtelMlConsumer = ClientConfig::new()
+///     .set("bootstrap.servers", "localhost:9092")
+///     .set("group.id", "scorers")
+///     .create()?;
+/// consumer.subscribe(&["jobs"])?;
+/// loop {
+///     let received = consumer.recv().await?;
+///     let score = received.process(async |message| {
+///         // `MlSpan::current()` is this message's span, stages and sends are its children.
+///         Ok::<_, std::io::Error>(message.payload().map_or(0, <[u8]>::len))
+///     });
+///     if score.await.is_ok() {
+///         consumer.commit_message(&received, CommitMode::Async)?;
+///     }
+/// }
+/// # }
+/// ```
+pub struct OtelMlConsumer<C = DefaultConsumerContext, R = DefaultRuntime, H = DefaultHooks>
+where
+    C: ConsumerContext + 'static,
+{
+    inner: Arc<StreamConsumer<C, R>>,
+    pub(crate) options: Arc<Options<H>>,
+    pub(crate) origin: Arc<Origin>,
+    /// What ended the last batch and is still to be told.
+    untold: Mutex<Option<KafkaError>>,
+}
+
+impl OtelMlConsumer {
+    /// A consumer with settings of its own.
+    pub fn builder() -> OtelMlConsumerBuilder {
+        OtelMlConsumerBuilder {
+            options: Options::default(),
+            origin: Origin::default(),
+        }
+    }
+}
+
+impl<C, R, H> OtelMlConsumer<C, R, H>
+where
+    C: ConsumerContext + 'static,
+{
+    /// The next message. No span: it gets one when it is [processed](Received::process).
+    ///
+    /// # Errors
+    /// Those of the inner consumer.
+    ///
+    /// # Cancel safety
+    /// As safe as the inner consumer's: no message is lost.
+    pub async fn recv(&self) -> KafkaResult<Received<'_, H>> {
+        let message = self.inner.recv().await?;
+        Ok(self.received(message))
+    }
+
+    /// The messages as a stream, which never ends.
+    pub fn stream(&self) -> impl Stream<Item = KafkaResult<Received<'_, H>>> + Send + '_
+    where
+        C: Send + Sync,
+        R: Send + Sync,
+        H: Send + Sync,
+    {
+        self.inner
+            .stream()
+            .map(|message| message.map(|message| self.received(message)))
+    }
+
+    /// A message that was received past this wrapper, such as by a
+    /// [partition queue](StreamConsumer::split_partition_queue) of [`get_ref`](Self::get_ref).
+    pub fn received<'a>(&self, message: BorrowedMessage<'a>) -> Received<'a, H> {
+        Received {
+            record: self.record(message),
+            options: Arc::clone(&self.options),
+        }
+    }
+
+    fn record<'a>(&self, message: BorrowedMessage<'a>) -> Record<BorrowedMessage<'a>> {
+        let telemetry = &self.options.telemetry;
+        let is_wanted = telemetry.is_tracing()
+            || telemetry.instruments().is_some()
+            || telemetry.is_propagating();
+        Record::delivered(message, is_wanted.then_some(telemetry), &self.origin)
+    }
+
+    /// The inner consumer.
+    pub const fn get_ref(&self) -> &Arc<StreamConsumer<C, R>> {
+        &self.inner
+    }
+
+    pub(crate) fn client(&self) -> Client<'_> {
+        let mut client = Client::of(messaging::system::KAFKA);
+        if let Some(id) = &self.origin.client_id {
+            client = client.id(id);
+        }
+        if let Some(group) = &self.origin.group {
+            client = client.consumer_group(group);
+        }
+        client
+    }
+}
+
+impl<C, R, H> OtelMlConsumer<C, R, H>
+where
+    C: ConsumerContext + 'static,
+    R: AsyncRuntime,
+{
+    /// Waits up to `wait` for a message, and takes with it what has arrived by then, up to
+    /// `max`: what Kafka calls a poll. Recorded as a `poll {topic}` CLIENT span with a link to
+    /// each sender, from the call to its return. Its messages are counted as consumed here,
+    /// and not once more where they are processed. Nothing in time is an empty batch, without
+    /// a span.
+    ///
+    /// # Errors
+    /// Those of the inner consumer. An error behind messages that were received doesn't take
+    /// them away: the next call returns it.
+    ///
+    /// # Cancel safety
+    /// No message is lost: once the first is there, the rest is taken without waiting.
+    pub async fn recv_batch(&self, max: usize, wait: Duration) -> KafkaResult<Batch<'_, H>> {
+        let since = Since::now();
+        let mut batch = Batch {
+            records: Vec::new(),
+            options: Arc::clone(&self.options),
+        };
+        if let Some(error) = self.untold().take() {
+            return Err(error);
+        }
+        if max == 0 {
+            return Ok(batch);
+        }
+        let mut messages = self.inner.stream();
+        let mut delay = std::pin::pin!(R::delay_for(wait));
+        match select(messages.next(), delay.as_mut()).await {
+            Either::Left((Some(first), _)) => batch.records.push(self.counted(first?)),
+            Either::Left((None, _)) | Either::Right(_) => return Ok(batch),
+        }
+        while batch.records.len() < max {
+            match messages.next().now_or_never().flatten() {
+                Some(Ok(message)) => batch.records.push(self.counted(message)),
+                Some(Err(error)) => {
+                    *self.untold() = Some(error);
+                    break;
+                }
+                None => break,
+            }
+        }
+        let poll = messaging::operation::POLL;
+        let operation = receive(poll, &self.client(), &batch.records, since, &self.options);
+        if let Some(operation) = operation {
+            operation.finish(Outcome::Ok);
+        }
+        Ok(batch)
+    }
+
+    fn counted<'a>(&self, message: BorrowedMessage<'a>) -> Record<BorrowedMessage<'a>> {
+        let mut record = self.record(message);
+        record.set_counted();
+        record
+    }
+
+    fn untold(&self) -> std::sync::MutexGuard<'_, Option<KafkaError>> {
+        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<C: ConsumerContext + 'static, R, H> Deref for OtelMlConsumer<C, R, H> {
+    type Target = StreamConsumer<C, R>;
+
+    fn deref(&self) -> &StreamConsumer<C, R> {
+        &self.inner
+    }
+}
+
+impl<C: ConsumerContext + 'static, R, H> fmt::Debug for OtelMlConsumer<C, R, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OtelMlConsumer")
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<R: AsyncRuntime> FromClientConfig for OtelMlConsumer<DefaultConsumerContext, R> {
+    fn from_config(config: &ClientConfig) -> KafkaResult<Self> {
+        OtelMlConsumer::builder().create(config)
+    }
+}
+
+impl<C, R> FromClientConfigAndContext<C> for OtelMlConsumer<C, R>
+where
+    C: ConsumerContext + 'static,
+    R: AsyncRuntime,
+{
+    fn from_config_and_context(config: &ClientConfig, context: C) -> KafkaResult<Self> {
+        OtelMlConsumer::builder().create_with_context(config, context)
+    }
+}
+
+/// Settings of a consumer. Setters take and return it by value. Hooks see the message as a
+/// [`Record`].
+#[must_use]
+pub struct OtelMlConsumerBuilder<H = DefaultHooks> {
+    options: Options<H>,
+    origin: Origin,
+}
+
+option_setters!(OtelMlConsumerBuilder<> { origin });
+
+impl<H> OtelMlConsumerBuilder<H> {
+    /// The age from which a message is linked to, and not continued, under
+    /// [`ParentPolicy::Auto`]. An hour if not called; `None` for no limit.
+    pub fn stale_after(mut self, age: impl Into<Option<Duration>>) -> Self {
+        self.options.stale_after = age.into();
+        self
+    }
+
+    /// Makes the time in the queue a span of its own, `queue_wait`, besides the attribute and
+    /// the metric. Off by default.
+    pub fn queue_wait_span(mut self, wanted: bool) -> Self {
+        self.options.queue_wait_span = wanted;
+        self
+    }
+
+    /// Records messages' keys, where they are text. Off by default: keys may name people.
+    pub fn message_keys(mut self, recorded: bool) -> Self {
+        self.origin.records_keys = recorded;
+        self
+    }
+
+    /// `messaging.client.id`, where the consumer isn't made from a configuration that says it.
+    pub fn client_id(mut self, id: impl Into<String>) -> Self {
+        self.origin.client_id = Some(id.into());
+        self
+    }
+
+    /// `messaging.consumer.group.name`, where the consumer isn't made from a configuration
+    /// that says it.
+    pub fn consumer_group(mut self, group: impl Into<String>) -> Self {
+        self.origin.group = Some(group.into());
+        self
+    }
+
+    /// Wraps a consumer that is there already.
+    #[must_use]
+    pub fn wrap<C, R>(mut self, inner: StreamConsumer<C, R>) -> OtelMlConsumer<C, R, H>
+    where
+        C: ConsumerContext + 'static,
+    {
+        self.options.classifier = Some(classifier(self.options.classifier.take()));
+        OtelMlConsumer {
+            inner: Arc::new(inner),
+            options: Arc::new(self.options),
+            origin: Arc::new(self.origin),
+            untold: Mutex::new(None),
+        }
+    }
+
+    /// Makes the consumer.
+    ///
+    /// # Errors
+    /// When the configuration is wrong.
+    pub fn create<R: AsyncRuntime>(
+        self,
+        config: &ClientConfig,
+    ) -> KafkaResult<OtelMlConsumer<DefaultConsumerContext, R, H>> {
+        self.create_with_context(config, DefaultConsumerContext)
+    }
+
+    /// Makes the consumer, with a context of the application's.
+    ///
+    /// # Errors
+    /// When the configuration is wrong.
+    pub fn create_with_context<C, R>(
+        mut self,
+        config: &ClientConfig,
+        context: C,
+    ) -> KafkaResult<OtelMlConsumer<C, R, H>>
+    where
+        C: ConsumerContext + 'static,
+        R: AsyncRuntime,
+    {
+        let told = |key| config.get(key).map(str::to_owned);
+        self.origin.group = self.origin.group.or_else(|| told("group.id"));
+        self.origin.client_id = self.origin.client_id.or_else(|| told("client.id"));
+        Ok(self.wrap(StreamConsumer::from_config_and_context(config, context)?))
+    }
+}
+
+impl<H> fmt::Debug for OtelMlConsumerBuilder<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OtelMlConsumerBuilder")
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
+    }
+}
