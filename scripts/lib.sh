@@ -72,3 +72,19 @@ need_compiler() {
     install_packages gcc libc6-dev || true
     can_link || die "a C compiler and linker (cc) is needed: install gcc and libc6-dev, then run this again"
 }
+
+# The addresses a process listens on, one a line, as the kernel writes them: hexadecimal, in the
+# byte order of the machine. From /proc, since ss is not everywhere.
+process_listens() {
+    local inodes
+    inodes=$(find "/proc/$1/fd" -lname 'socket:*' -printf '%l\n' 2>/dev/null | tr -dc '0-9\n') || return
+    # tcp6 is missing where there is no IPv6.
+    { cat "/proc/$1/net/tcp" "/proc/$1/net/tcp6" 2>/dev/null || true; } | awk -v inodes="${inodes//$'\n'/ }" '
+        BEGIN { split(inodes, list); for (i in list) own[list[i]] }
+        $4 == "0A" && $10 in own { print $2 }'
+}
+
+# The same, those that can be reached from outside: not 127.x.x.x (as IPv6, too) and not ::1.
+process_exposed() {
+    process_listens "$1" | grep -vE '^(0{16}FFFF0000)?[0-9A-F]{6}7F:|^0{24}01000000:' || true
+}

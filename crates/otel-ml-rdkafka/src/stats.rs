@@ -14,7 +14,8 @@ use rdkafka::statistics::{Partition, Statistics};
 const LIMIT: usize = 256;
 
 /// Turns a consumer's statistics into metrics: `ml.consumer.lag`, the messages of a partition
-/// still to come to, and `ml.consumer.fetch_queue.size`, those fetched ahead.
+/// behind the offset that was committed (before the first commit: behind the last one that was
+/// handed out), and `ml.consumer.fetch_queue.size`, those fetched ahead.
 ///
 /// librdkafka has statistics when `statistics.interval.ms` is set, and gives them to the
 /// client's context. [`StatsContext`] is one that is ready-made; a context of one's own calls
@@ -71,7 +72,7 @@ impl StatsMetrics {
             ]
         });
         let partitions = self.partitions(statistics);
-        lag.set(self.readings(&partitions, |partition| partition.consumer_lag));
+        lag.set(self.readings(&partitions, lag_of));
         fetched.set(self.readings(&partitions, |partition| partition.fetchq_cnt));
     }
 
@@ -118,6 +119,14 @@ impl StatsMetrics {
             labels.push(KeyValue::new(messaging::CONSUMER_GROUP_NAME, group.clone()));
         }
         labels
+    }
+}
+
+/// Behind what was committed; before the first commit, behind what was handed out.
+const fn lag_of(partition: &Partition) -> i64 {
+    match partition.consumer_lag {
+        0.. => partition.consumer_lag,
+        _ => partition.consumer_lag_stored,
     }
 }
 

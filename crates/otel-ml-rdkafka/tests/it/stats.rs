@@ -8,7 +8,7 @@ use otel_ml_testing::{Number, TestTelemetry};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::support::rdkafka::client::ClientContext;
-use crate::support::rdkafka::consumer::{Consumer as _, ConsumerContext};
+use crate::support::rdkafka::consumer::{CommitMode, ConsumerContext};
 use crate::support::rdkafka::statistics::{Partition, Statistics, Topic};
 use crate::support::{Broker, assign, record, recv, send, soon, telemetry};
 
@@ -23,6 +23,7 @@ fn partition(number: i32, lag: i64, fetched: i64) -> Partition {
     Partition {
         partition: number,
         consumer_lag: lag,
+        consumer_lag_stored: -1,
         fetchq_cnt: fetched,
         desired: number != 9,
         ..Partition::default()
@@ -176,7 +177,8 @@ async fn a_consumer_that_is_behind_says_by_how_much() {
     let test = TestTelemetry::new();
     let broker = Broker::new();
     let topic = broker.topic(1).await;
-    let producer = broker.producer(&TestTelemetry::new());
+    // There is always something to export: metrics are kept until there is.
+    let producer = broker.producer(&test);
     for _ in 0..3 {
         send(&producer, record(&topic)).await.unwrap();
     }
@@ -191,20 +193,24 @@ async fn a_consumer_that_is_behind_says_by_how_much() {
     assign(&consumer, &topic, 1);
     let statistics = Arc::new(Mutex::new(statistics));
     for _ in 0..3 {
-        recv(&consumer).await;
+        let received = recv(&consumer).await;
+        consumer
+            .commit_message(&received, CommitMode::Sync)
+            .unwrap();
     }
     until(&consumer, &statistics, || {
         read(&test, LAG) == [row(&topic, 0, 0)]
     })
     .await;
-    // Behind, and not reading.
-    let assignment = consumer.assignment().unwrap();
-    consumer.pause(&assignment).unwrap();
+    // Handed out, and not committed.
     for _ in 0..2 {
         send(&producer, record(&topic)).await.unwrap();
+        recv(&consumer).await;
     }
-    consumer.resume(&assignment).unwrap();
-    recv(&consumer).await;
+    until(&consumer, &statistics, || {
+        read(&test, LAG) == [row(&topic, 0, 2)]
+    })
+    .await;
     drop(consumer);
     assert_eq!(read(&test, LAG), []);
 }

@@ -58,10 +58,6 @@ impl Broker {
         }
     }
 
-    pub(crate) const fn is_mock(&self) -> bool {
-        self.mock.is_some()
-    }
-
     pub(crate) const fn as_mock(&self) -> &MockCluster<'static, DefaultProducerContext> {
         self.mock.as_ref().expect("it is a mock")
     }
@@ -100,7 +96,10 @@ impl Broker {
             .set("group.id", group)
             .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "earliest")
-            .set("session.timeout.ms", "6000");
+            .set("session.timeout.ms", "6000")
+            // A mock answers a fetch when there is data or when that time is over, and looks
+            // for data only once.
+            .set("fetch.wait.max.ms", "10");
         config
     }
 
