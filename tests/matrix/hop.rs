@@ -59,6 +59,8 @@ pub(crate) trait Hop: 'static {
     const DROPPED: Option<&'static str>;
     /// Whether it reads the context that comes with a call: then handlers write facts to it.
     const READS_CONTEXT: bool;
+    /// Whether of several `traceparent`s the last one counts, and not none.
+    const LAST_PARENT_WINS: bool = false;
 
     /// The transport's layer, with settings of its own, over `handler`.
     fn link(settings: Settings, handler: Handler) -> Box<dyn Link>;

@@ -7,6 +7,7 @@ mod ends;
 mod hop;
 mod http_client;
 mod http_server;
+mod kafka;
 mod memory;
 mod parents;
 mod setup;
@@ -74,6 +75,7 @@ async fn every_transport_gets_every_row_right() {
         .transport(transport::<http_client::HttpClient>())
         .transport(transport::<Messages<MemoryMessage>>())
         .transport(transport::<Messages<Envelope<()>>>())
+        .transport(transport::<kafka::Kafka>())
         .run()
         .await;
     // Past the capture of test output: the table is wanted also when all is well.

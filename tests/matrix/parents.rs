@@ -40,8 +40,17 @@ pub(crate) async fn malformed<H: Hop>() {
 }
 
 pub(crate) async fn duplicate<H: Hop>() {
-    let twice = [("traceparent", SAMPLED), ("traceparent", SAMPLED)];
-    refused::<H>(&twice, "duplicate").await;
+    let twice = [("traceparent", UNSAMPLED), ("traceparent", SAMPLED)];
+    if !H::LAST_PARENT_WINS {
+        return refused::<H>(&twice, "duplicate").await;
+    }
+    let test = TestTelemetry::new();
+    let mut link = link::<H>(&test, answering(Reply::Short));
+    link.call(&headers(&twice)).await.unwrap();
+    assert_eq!(only::<H>(&test).parent_span_id.to_string(), PARENT);
+    let metrics = test.metrics();
+    let counted = metrics.sum("ml.propagation.anomalies");
+    assert_eq!(counted.with("ml.propagation.anomaly", "duplicate").int(), 1);
 }
 
 pub(crate) async fn future_version<H: Hop>() {
