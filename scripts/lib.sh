@@ -67,10 +67,12 @@ can_link() {
     return "$rc"
 }
 
+# librdkafka is built from source: by make, and its configuration asks for a C++ compiler.
 need_compiler() {
-    can_link && return
-    install_packages gcc libc6-dev || true
+    can_link && has c++ && has make && return
+    install_packages gcc g++ libc6-dev make || true
     can_link || die "a C compiler and linker (cc) is needed: install gcc and libc6-dev, then run this again"
+    has c++ && has make || die "a C++ compiler (c++) and make are needed: install g++ and make, then run this again"
 }
 
 # The addresses a process listens on, one a line, as the kernel writes them: hexadecimal, in the

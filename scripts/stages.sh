@@ -4,9 +4,11 @@
 
 # shellcheck source=scripts/services.d/otelcol
 source "$ROOT/scripts/services.d/otelcol"
+# shellcheck source=scripts/services.d/kafka
+source "$ROOT/scripts/services.d/kafka"
 
 # shellcheck disable=SC2034  # read by scripts/test
-STAGES=(needs fetch fmt clippy features doc tests deny python collector package budgets demo)
+STAGES=(needs fetch fmt clippy features doc tests deny python collector kafka package budgets demo)
 # shellcheck disable=SC2034
 declare -A ABOUT=(
     [needs]="Rust, a C compiler and the tools of the chosen stages (installed when missing)"
@@ -20,6 +22,7 @@ declare -A ABOUT=(
     [deny]="licences, sources, no second version of OpenTelemetry"
     [python]="the Python peers install and work, and the tests that need them"
     [collector]="the OpenTelemetry Collector builds and starts, and the tests that need it"
+    [kafka]="Apache Kafka starts, and the tests that need it, with the Python peers"
     [package]="cargo package of every published crate"
     [budgets]="instruction and allocation budgets"
     [demo]="the example pipeline: one question, then 200 requests, 16 at a time"
@@ -27,7 +30,7 @@ declare -A ABOUT=(
 # What a stage needs beyond Rust and a C compiler.
 declare -A TOOLS=(
     [fmt]=rustfmt [clippy]=clippy [features]="clippy jq" [deny]=cargo-deny [python]="venv"
-    [collector]="curl jq"
+    [collector]="curl jq" [kafka]="java mvn kcat venv"
     [package]=jq [budgets]=valgrind [demo]=jq
 )
 # shellcheck disable=SC2034
@@ -99,19 +102,26 @@ stage_needs() {
         case $tool in
             rustfmt | clippy) components+=("$tool") ;;
             venv) packages+=(python3 python3-venv) ;;
+            java) packages+=(openjdk-17-jre-headless) ;;
+            mvn) packages+=(maven) ;;
             cargo-deny) ;;
             *) packages+=("$tool") ;;
         esac
     done
     if ((${#packages[@]})); then install_packages "${packages[@]}" || true; fi
     if ((${#components[@]})); then rustup component add "${components[@]}" || true; fi
-    if chosen python && tool_ready venv; then
+    if { chosen python || chosen kafka; } && tool_ready venv; then
         start_in_background python "$ROOT/scripts/services" up python
     fi
     if chosen collector && otelcol_available; then
         # shellcheck disable=SC2016  # for the inner shell
         start_in_background otelcol bash -euo pipefail -c \
             'source "$0/lib.sh" && source "$0/services.d/otelcol" && otelcol_build' "$ROOT/scripts"
+    fi
+    if chosen kafka && kafka_available; then
+        # shellcheck disable=SC2016  # for the inner shell
+        start_in_background kafka bash -euo pipefail -c \
+            'source "$0/lib.sh" && source "$0/services.d/kafka" && kafka_fetch' "$ROOT/scripts"
     fi
     if chosen deny && ! tool_ready cargo-deny; then
         start_in_background cargo-deny env -u CARGO_TARGET_DIR cargo install --locked --quiet \
@@ -126,7 +136,7 @@ stage_fmt() { cargo fmt --all --check; }
 stage_clippy() {
     cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
     # A target that is no test by default is not among all targets.
-    cargo clippy --package otel-ml-e2e --test collector --test python --locked -- -D warnings
+    cargo clippy --package otel-ml-e2e --test collector --test kafka --test python --locked -- -D warnings
 }
 
 stage_doc() {
@@ -214,6 +224,25 @@ stage_collector() {
     # Not to have tested anything is no success.
     "${tests[@]}" -- --list | grep ': test$'
     "${tests[@]}"
+}
+
+# The broker is stopped with the stage, unless somebody works with it.
+stage_kafka() {
+    local why variables
+    why=$(kafka_available) || leave_out "$why"
+    wait_for kafka || leave_out "Kafka's jars could not be fetched (see .run/test/kafka.log)"
+    wait_for python || leave_out "the Python packages could not be installed (see .run/test/kafka.log)"
+    if ! "$ROOT/scripts/services" status kafka; then
+        trap '"$ROOT/scripts/services" down kafka' EXIT
+        "$ROOT/scripts/services" up kafka
+    fi
+    variables=$("$ROOT/scripts/services" env kafka python)
+    eval "$variables"
+    # What also runs on a mock, in the stage of tests.
+    cargo test --locked --package otel-ml-rdkafka --test it
+    cargo test --locked --package otel-ml-e2e --test matrix
+    # What wants a real one.
+    cargo test --locked --package otel-ml-e2e --test kafka
 }
 
 stage_package() {

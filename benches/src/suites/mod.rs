@@ -3,6 +3,9 @@
 mod http_client;
 mod http_server;
 mod http_stream;
+mod kafka_extract;
+mod kafka_inject;
+mod kafka_process;
 mod mlspan;
 mod worker_spawn;
 mod worker_traced;
@@ -42,6 +45,9 @@ impl Suite {
         worker_spawn::JOB,
         worker_traced::ITEM,
         worker_traced::BATCHES,
+        kafka_inject::SUITE,
+        kafka_extract::SUITE,
+        kafka_process::SUITE,
     ];
 
     /// The suite of that name.

@@ -1,0 +1,219 @@
+//! CPU time of a message that is sent and received, by bare clients and by ours, in
+//! alternating rounds. By the broker that `KAFKA_BOOTSTRAP` names, whose own time is then not
+//! counted; else by one inside the process, which dilutes what is measured.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::io::{Write as _, stdout};
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::metrics::{ManualReader, SdkMeterProvider};
+use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, SpanData, SpanExporter};
+use otel_ml_rdkafka::otel_ml::Telemetry;
+use otel_ml_rdkafka::rdkafka::consumer::{Consumer as _, StreamConsumer};
+use otel_ml_rdkafka::rdkafka::message::Message as _;
+use otel_ml_rdkafka::rdkafka::mocking::MockCluster;
+use otel_ml_rdkafka::rdkafka::producer::{FutureProducer, FutureRecord};
+use otel_ml_rdkafka::rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use otel_ml_rdkafka::{OtelMlConsumer, OtelMlProducer};
+
+const ROUNDS: usize = 21;
+const MESSAGES: usize = 20_000;
+const WIDTH: usize = 1_000;
+const SIZE: usize = 200;
+const LONG: Duration = Duration::from_secs(60);
+
+/// Throws spans away.
+#[derive(Debug)]
+struct Discard;
+
+impl SpanExporter for Discard {
+    async fn export(&self, _batch: Vec<SpanData>) -> OTelSdkResult {
+        Ok(())
+    }
+}
+
+/// The providers of one variant, kept for their life.
+struct Installed {
+    name: &'static str,
+    telemetry: Option<Telemetry>,
+    _kept: Option<(SdkTracerProvider, SdkMeterProvider)>,
+}
+
+fn installed(name: &'static str, sampler: Sampler, metrics: bool) -> Installed {
+    let tracers = SdkTracerProvider::builder()
+        .with_sampler(sampler)
+        .with_batch_exporter(Discard)
+        .build();
+    let reader = ManualReader::builder().build();
+    let meters = SdkMeterProvider::builder().with_reader(reader).build();
+    let builder = Telemetry::builder().tracer_provider(&tracers);
+    let builder = if metrics {
+        builder.meter_provider(&meters)
+    } else {
+        builder.without_metrics()
+    };
+    Installed {
+        name,
+        telemetry: Some(builder.build()),
+        _kept: Some((tracers, meters)),
+    }
+}
+
+/// Nanoseconds of CPU that all threads of this process have had.
+fn cpu() -> Result<u64, Box<dyn Error>> {
+    let mut total = 0;
+    for task in std::fs::read_dir("/proc/self/task")? {
+        let statistics = std::fs::read_to_string(task?.path().join("schedstat"))?;
+        let on_cpu = statistics.split(' ').next().unwrap_or_default();
+        total += on_cpu.parse::<u64>()?;
+    }
+    Ok(total)
+}
+
+/// CPU nanoseconds of a sent and of a received message.
+async fn round(
+    installed: &Installed,
+    config: &ClientConfig,
+    topic: &str,
+) -> Result<[f64; 2], Box<dyn Error>> {
+    let payload = vec![b'x'; SIZE];
+    let bare: FutureProducer = config.create()?;
+    let builder = OtelMlProducer::builder();
+    let ours = installed
+        .telemetry
+        .as_ref()
+        .map(|telemetry| builder.telemetry(telemetry.clone()).wrap(bare.clone()));
+    let record = || -> FutureRecord<'_, str, [u8]> {
+        FutureRecord::to(topic).partition(0).payload(&payload)
+    };
+    // Connected before anything is measured.
+    let first = bare.send(record(), LONG).await;
+    let first = first.map_err(|(error, _)| error)?;
+    let before = cpu()?;
+    for _ in 0..MESSAGES / WIDTH {
+        match &ours {
+            Some(ours) => {
+                let sends = (0..WIDTH).map(|_| ours.send(record(), LONG));
+                try_join_all(sends).await.map_err(|(error, _)| error)?;
+            }
+            None => {
+                let sends = (0..WIDTH).map(|_| bare.send(record(), LONG));
+                try_join_all(sends).await.map_err(|(error, _)| error)?;
+            }
+        }
+    }
+    let sent = cpu()? - before;
+    drop((ours, bare));
+
+    let inner: StreamConsumer = config.create()?;
+    let mut from = TopicPartitionList::new();
+    from.add_partition_offset(topic, 0, Offset::Offset(first.offset))?;
+    inner.assign(&from)?;
+    inner.recv().await?;
+    let before = cpu()?;
+    if let Some(telemetry) = &installed.telemetry {
+        let ours = OtelMlConsumer::builder()
+            .telemetry(telemetry.clone())
+            .wrap(inner);
+        for _ in 0..MESSAGES {
+            let received = ours.recv().await?;
+            let handled = received.process(async |message| {
+                Ok::<_, std::io::Error>(message.payload().map_or(0, <[u8]>::len))
+            });
+            std::hint::black_box(handled.await?);
+        }
+    } else {
+        for _ in 0..MESSAGES {
+            let message = inner.recv().await?;
+            std::hint::black_box(message.payload().map_or(0, <[u8]>::len));
+        }
+    }
+    let received = cpu()? - before;
+    let each = |total: u64| total as f64 / MESSAGES as f64;
+    Ok([each(sent), each(received)])
+}
+
+/// The median, and an interval that holds it with 95 % or more: order statistics.
+fn median(mut values: Vec<f64>) -> [f64; 3] {
+    values.sort_by(f64::total_cmp);
+    let count = values.len();
+    // For 21 values, the 6th and the 16th.
+    let reach = (count as f64).sqrt().round() as usize;
+    let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
+    let middle = count / 2;
+    [
+        at(middle),
+        at(middle.saturating_sub(reach)),
+        at(middle + reach),
+    ]
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let named = std::env::var("KAFKA_BOOTSTRAP").ok();
+    let mock = match &named {
+        Some(_) => None,
+        None => Some(MockCluster::new(1)?),
+    };
+    let bootstrap = match (&mock, named) {
+        (Some(mock), _) => mock.bootstrap_servers(),
+        (None, named) => named.unwrap_or_default(),
+    };
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", bootstrap)
+        .set("group.id", "otel-ml-bench")
+        .set("fetch.wait.max.ms", "10")
+        .set("linger.ms", "5");
+    let topic = format!("otel-ml-bench-{}", std::process::id());
+    let variants = [
+        Installed {
+            name: "bare",
+            telemetry: None,
+            _kept: None,
+        },
+        installed("unsampled, spans only", Sampler::AlwaysOff, false),
+        installed("unsampled", Sampler::AlwaysOff, true),
+        installed("sampled, spans only", Sampler::AlwaysOn, false),
+        installed("sampled", Sampler::AlwaysOn, true),
+    ];
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?;
+    let mut results = vec![[Vec::new(), Vec::new()]; variants.len()];
+    // The first round warms everything up.
+    for number in 0..=ROUNDS {
+        for (variant, result) in variants.iter().zip(&mut results) {
+            let costs = runtime.block_on(round(variant, &config, &topic))?;
+            if number > 0 {
+                for (list, cost) in result.iter_mut().zip(costs) {
+                    list.push(cost);
+                }
+            }
+        }
+    }
+    let mut report = format!(
+        "CPU of a {SIZE} byte message, median of {ROUNDS} alternating rounds of {MESSAGES}\n"
+    );
+    let bare = results.first().cloned().unwrap_or_default();
+    for (variant, result) in variants.iter().zip(results) {
+        for ((what, list), bare) in ["sent", "received"].iter().zip(result).zip(&bare) {
+            let ratios = list.iter().zip(bare).map(|(ours, bare)| ours / bare - 1.0);
+            let [ratio, low, high] = median(ratios.collect());
+            let [nanoseconds, ..] = median(list);
+            writeln!(
+                report,
+                "{what:8} {:22} {nanoseconds:7.0} ns  {:+6.1} % [{:+.1}, {:+.1}]",
+                variant.name,
+                ratio * 100.0,
+                low * 100.0,
+                high * 100.0,
+            )?;
+        }
+    }
+    write!(stdout(), "{report}")?;
+    Ok(())
+}

@@ -1,0 +1,133 @@
+//! One trace with Python's confluent-kafka and its official instrumentation, in both directions.
+
+use otel_ml::opentelemetry::trace::{SpanKind, TraceContextExt as _};
+use otel_ml::stage;
+use otel_ml_rdkafka::rdkafka::consumer::Consumer as _;
+use otel_ml_rdkafka::rdkafka::message::{Headers as _, Message as _};
+use otel_ml_rdkafka::rdkafka::producer::FutureRecord;
+use otel_ml_rdkafka::{OtelMlConsumer, OtelMlProducer};
+use otel_ml_testing::{SpanExt as _, SpansExt as _, TestTelemetry};
+use serde_json::Value;
+
+use crate::{LONG, config, member, soon, unique};
+
+/// What the peer says became of it.
+fn python(mode: &str, topic: &str) -> Value {
+    let python = std::env::var_os("OTEL_ML_PYTHON")
+        .expect("OTEL_ML_PYTHON names an interpreter: ./scripts/test --only kafka");
+    let script = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../scripts/services.d/python-kafka.py"
+    );
+    let output = std::process::Command::new(python)
+        .args([
+            script,
+            mode,
+            config().get("bootstrap.servers").unwrap(),
+            topic,
+        ])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The peer's only span of that kind.
+fn of_kind<'a>(told: &'a Value, kind: &str) -> &'a Value {
+    let spans = told["spans"].as_array().unwrap();
+    let mut of_kind = spans.iter().filter(|span| span["kind"] == kind);
+    let span = of_kind.next();
+    assert!(of_kind.next().is_none(), "{told}");
+    span.unwrap_or_else(|| panic!("no {kind} span in {told}"))
+}
+
+#[tokio::test]
+async fn what_python_sends_is_continued_and_sent_on() {
+    let test = TestTelemetry::new();
+    let (topic, next) = (unique("from-python"), unique("sent-on"));
+    let told = python("send", &topic);
+    let sent = of_kind(&told, "PRODUCER");
+    let consumer = OtelMlConsumer::builder().telemetry(test.telemetry());
+    let consumer: OtelMlConsumer = consumer.create(&member(&unique("group"))).unwrap();
+    consumer.subscribe(&[&topic]).unwrap();
+    let producer = OtelMlProducer::builder().telemetry(test.telemetry());
+    let producer: OtelMlProducer = producer.create(&config()).unwrap();
+    let received = soon(consumer.recv()).await.unwrap();
+    assert_eq!(received.payload(), Some(b"from Python".as_slice()));
+    // Sampled and random: flags are bits.
+    let sender = received.sender().span().span_context().clone();
+    assert!(sender.is_sampled());
+    let sent_on = received.process(async |message| {
+        let headers = message.headers().unwrap().detach();
+        let record: FutureRecord<'_, str, str> = FutureRecord::to(&next).payload("on");
+        let record = record.headers(headers);
+        producer
+            .send(record, LONG)
+            .await
+            .map_err(|(error, _)| error)
+    });
+    soon(sent_on).await.unwrap();
+    let spans = test.spans();
+    let processed = spans.named(&format!("process {topic}"));
+    assert_eq!(processed.span_kind, SpanKind::Consumer);
+    assert_eq!(
+        processed.span_context.trace_id().to_string(),
+        sent["trace"].as_str().unwrap()
+    );
+    assert_eq!(
+        processed.parent_span_id.to_string(),
+        sent["span"].as_str().unwrap()
+    );
+    assert_eq!(processed.links[0].span_context, sender);
+    assert!(processed.double("ml.queue.wait.duration") >= 0.0);
+
+    // And back: the peer is linked to the last sender, not to itself.
+    let told = python("receive", &next);
+    let headers = told["headers"].as_array().unwrap();
+    let names: Vec<_> = headers
+        .iter()
+        .map(|header| header[0].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["app", "traceparent"]);
+    let again = spans.named(&format!("send {next}"));
+    assert_linked(&told, again);
+    assert_eq!(received.headers().unwrap().count(), 2);
+}
+
+fn assert_linked(told: &Value, sent: &otel_ml_testing::opentelemetry_sdk::trace::SpanData) {
+    let received = told["spans"].as_array().unwrap();
+    let links: Vec<_> = received
+        .iter()
+        .flat_map(|span| span["links"].as_array().unwrap())
+        .collect();
+    assert_eq!(links.len(), 1, "{told}");
+    let context = &sent.span_context;
+    assert_eq!(links[0]["trace"], context.trace_id().to_string());
+    assert_eq!(links[0]["span"], context.span_id().to_string());
+}
+
+#[tokio::test]
+async fn python_continues_what_is_sent() {
+    let test = TestTelemetry::new();
+    let topic = unique("to-python");
+    let producer = OtelMlProducer::builder().telemetry(test.telemetry());
+    let producer: OtelMlProducer = producer.create(&config()).unwrap();
+    let telemetry = test.telemetry();
+    let around = stage("around").telemetry(&telemetry);
+    let record: FutureRecord<'_, str, str> = FutureRecord::to(&topic).payload("to Python");
+    let sent = around.run(async {
+        producer
+            .send(record, LONG)
+            .await
+            .map_err(|(error, _)| error)
+    });
+    soon(sent).await.unwrap();
+    let told = python("receive", &topic);
+    let spans = test.spans();
+    let sent = spans.named(&format!("send {topic}"));
+    assert_eq!(
+        sent.parent(),
+        Some(spans.named("around").span_context.span_id())
+    );
+    assert_linked(&told, sent);
+}
