@@ -13,7 +13,7 @@ use crate::engine::preprocess::Question;
 use crate::hops::Stage;
 use crate::hops::rerank::Pool;
 use crate::openai::LONGEST_USER;
-use crate::pipeline::Pace;
+use crate::pipeline::{Hops, Pace};
 use crate::telemetry::Collector;
 
 /// Asked when nothing else is.
@@ -54,6 +54,10 @@ pub struct Args {
     /// Slow a stage down by so many milliseconds; can be given for several stages
     #[arg(long, value_name = "STAGE=MS", value_parser = slow)]
     pub slow: Vec<(Stage, Duration)>,
+
+    /// By what the services call each other
+    #[arg(long, value_name = "HOPS", value_enum, default_value_t = Hops::Http)]
+    pub hops: Hops,
 
     /// How many milliseconds each token of an answer takes
     #[arg(long, value_name = "MS", default_value_t = 5, value_parser = RangedU64ValueParser::<u64>::new().range(0..=10_000))]
@@ -156,6 +160,7 @@ impl Args {
     /// How slow the pipeline is to be.
     pub fn pace(&self) -> Pace {
         Pace {
+            hops: self.hops,
             token_delay: Duration::from_millis(self.token_delay),
             stages: self.slow.iter().copied().collect(),
             reranking: Pool {

@@ -10,6 +10,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::{self, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use otel_ml::{ErrorType, Telemetry};
+use otel_ml_rdkafka::rdkafka::error::KafkaError;
 use otel_ml_tower::client::{ClientExchange, DefaultHooks, OtelMlClient};
 use otel_ml_tower::{InstrumentedBody, OtelMlClientLayer, UrlTemplate};
 use serde::Serialize;
@@ -64,6 +65,20 @@ pub enum CallError {
         /// What the service said.
         message: String,
     },
+    /// A request that the broker did not take.
+    #[error("{topic} could not be sent to ({source})")]
+    Unsent {
+        /// Where it was to go.
+        topic: &'static str,
+        /// Why.
+        source: KafkaError,
+    },
+    /// A request without a reply in time.
+    #[error("{topic} brought no reply in time")]
+    Unanswered {
+        /// Where it went.
+        topic: &'static str,
+    },
     /// The answer broke off.
     #[error("the answer of {path} broke off")]
     Cut {
@@ -84,10 +99,11 @@ impl CallError {
     /// The class of the error.
     ///
     /// # Cardinality
-    /// Four values.
+    /// Five values.
     pub fn class(&self) -> ErrorType {
         ErrorType::new(match self {
-            Self::Unreachable { .. } => "upstream_unreachable",
+            Self::Unreachable { .. } | Self::Unsent { .. } => "upstream_unreachable",
+            Self::Unanswered { .. } => "timeout",
             Self::Refused { .. } => "upstream_refused",
             Self::Cut { .. } => "upstream_cut",
             Self::Unexpected { .. } => "upstream_unexpected",

@@ -11,6 +11,7 @@ pub mod cli;
 pub mod client;
 pub mod engine;
 pub mod hops;
+pub mod kafka;
 pub mod load;
 pub mod openai;
 pub mod pipeline;

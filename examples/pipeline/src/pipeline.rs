@@ -7,21 +7,37 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use clap::ValueEnum;
 use tokio::net::TcpListener;
 
 use crate::client::Client;
 use crate::engine::corpus::Corpus;
+use crate::engine::retrieve::Index;
 use crate::hops::gateway::Backends;
 use crate::hops::generate::Generator;
 use crate::hops::{
     Hop, Stage, embed, features, gateway, generate, postprocess, preprocess, rerank, retrieve,
 };
+use crate::kafka::{Broker, Consuming, Requests};
 use crate::service::Service;
 use crate::telemetry::Outputs;
 
-/// How slow the pipeline is to be.
+/// By what the services call each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Hops {
+    /// HTTP alone.
+    #[default]
+    Http,
+    /// The retrieve hop over Kafka: the broker that KAFKA_BOOTSTRAP names, else one inside the
+    /// process.
+    All,
+}
+
+/// How slow the pipeline is to be, and what its hops go by.
 #[derive(Clone, Debug, Default)]
 pub struct Pace {
+    /// By what the services call each other.
+    pub hops: Hops,
     /// What each token takes.
     pub token_delay: Duration,
     /// What a stage takes beyond its work.
@@ -35,6 +51,10 @@ pub struct Pace {
 pub struct Pipeline {
     gateway: Service,
     others: Vec<Service>,
+    /// The asked and the asking side, in the order in which they are to stop.
+    consuming: Vec<Consuming>,
+    /// Lives as long as those who talk to it.
+    _broker: Option<Broker>,
 }
 
 impl Pipeline {
@@ -71,11 +91,25 @@ impl Pipeline {
             corpus: Arc::clone(corpus),
             token_delay: pace.token_delay,
         };
+        let mut consuming = Vec::new();
+        let mut broker = None;
+        let retrieve = match pace.hops {
+            Hops::Http => {
+                let client = start(retrieve::router(retrieval, index)).await?;
+                retrieve::Caller::Http(Box::new(client))
+            }
+            Hops::All => {
+                let broker = broker.insert(Broker::new().map_err(io::Error::other)?);
+                let (requests, both) = over_kafka(broker, &front, retrieval, index).await?;
+                consuming.extend(both);
+                retrieve::Caller::Kafka(requests)
+            }
+        };
         let backends = Backends {
+            retrieve,
             preprocess: start(preprocess::router(hop(Stage::Preprocess))).await?,
             features: start(features::router(hop(Stage::Features))).await?,
             embed: start(embed::router(embedding, embedder)).await?,
-            retrieve: start(retrieve::router(retrieval, index)).await?,
             rerank: start(rerank::router(
                 reranking,
                 Arc::clone(corpus),
@@ -93,6 +127,8 @@ impl Pipeline {
         Ok(Self {
             gateway: Service::start(gateway, gateway::router(front, backends))?,
             others,
+            consuming,
+            _broker: broker,
         })
     }
 
@@ -107,5 +143,28 @@ impl Pipeline {
         for service in self.others {
             service.stop(patience).await;
         }
+        for consuming in self.consuming {
+            consuming.stop(patience).await;
+        }
     }
+}
+
+/// How many requests the retrieve hop works on at a time; more wait at the broker.
+const RETRIEVALS: usize = 16;
+
+async fn over_kafka(
+    broker: &Broker,
+    front: &Hop,
+    retrieval: Hop,
+    index: Arc<Index>,
+) -> io::Result<(Requests, [Consuming; 2])> {
+    let topics = retrieve::TOPICS;
+    for topic in [topics.requests, topics.replies] {
+        broker.make(topic).await.map_err(io::Error::other)?;
+    }
+    let asked = retrieve::consume(retrieval, index, broker, RETRIEVALS);
+    let asked = asked.map_err(io::Error::other)?;
+    let asking = Requests::start(broker, &front.telemetry, topics);
+    let (requests, replies) = asking.map_err(io::Error::other)?;
+    Ok((requests, [asked, replies]))
 }

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use otel_ml::opentelemetry::trace::{SpanId, SpanKind, TraceId};
 use otel_ml::opentelemetry::{Array, Value};
-use otel_ml::semconv::{http as keys, url};
+use otel_ml::semconv::{http as keys, messaging, url};
 use otel_ml_testing::SpanExt as _;
 
 use crate::asker;
 use crate::client::REQUEST_ID;
-use crate::hops::Stage;
+use crate::hops::{Stage, retrieve};
 use crate::telemetry::Ended;
 
 /// What is wrong with `spans`, which should be all of the trace that was `expected` before
@@ -89,11 +89,17 @@ impl<'a> Trace<'a> {
             .collect()
     }
 
-    /// Each service has served exactly one request.
+    /// Each service has served exactly one request, by whatever it came.
     fn services(&self) -> Vec<String> {
         let mut problems = Vec::new();
         for stage in Stage::ALL {
-            let served = self.of_kind(&SpanKind::Server);
+            let requests = retrieve::TOPICS.requests;
+            let is_request = |ended: &&Ended| match ended.span.span_kind {
+                SpanKind::Server => true,
+                SpanKind::Consumer => ended.span.str(messaging::DESTINATION_NAME) == requests,
+                _ => false,
+            };
+            let served = self.spans.iter().filter(is_request);
             let served = served
                 .filter(|ended| ended.service == stage.as_str())
                 .count();

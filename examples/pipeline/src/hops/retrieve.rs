@@ -4,14 +4,18 @@ use std::sync::Arc;
 
 use axum::routing::post;
 use axum::{Json, Router, extract::State};
+use http::HeaderValue;
 use otel_ml::{MlSpan, db, genai, model, stage};
+use otel_ml_rdkafka::rdkafka::error::KafkaResult;
 use serde::{Deserialize, Serialize};
 
 use super::Hop;
+use crate::client::{CallError, Client};
 use crate::engine::corpus::Corpus;
 use crate::engine::embed::{Embedder, Embedding};
 use crate::engine::preprocess::Question;
 use crate::engine::retrieve::{Index, Retrieval};
+use crate::kafka::{self, Broker, Consuming, Requests, Topics};
 
 /// What is searched.
 const COLLECTION: &str = "documents";
@@ -34,6 +38,61 @@ pub fn load(hop: &Hop, corpus: &Corpus, embedder: &Embedder) -> Arc<Index> {
     load.in_scope_infallible(|| Arc::new(Index::build(corpus, embedder)))
 }
 
+/// The topics of this hop, where it is asked by Kafka.
+pub const TOPICS: Topics = Topics {
+    requests: "retrieve-requests",
+    replies: "retrieve-replies",
+};
+
+/// The same over Kafka, `width` requests at a time: the others wait at the broker.
+///
+/// # Errors
+/// When the broker does not answer.
+pub fn consume(
+    hop: Hop,
+    index: Arc<Index>,
+    broker: &Broker,
+    width: usize,
+) -> KafkaResult<Consuming> {
+    let telemetry = hop.telemetry.clone();
+    kafka::serve(
+        broker,
+        &telemetry,
+        TOPICS,
+        width,
+        move |request: Request| {
+            let (hop, index) = (hop.clone(), Arc::clone(&index));
+            async move { answer(&hop, &index, &request).await }
+        },
+    )
+}
+
+/// How the gateway asks this hop.
+#[derive(Clone, Debug)]
+pub enum Caller {
+    /// Over HTTP.
+    Http(Box<Client>),
+    /// Over Kafka.
+    Kafka(Requests),
+}
+
+impl Caller {
+    /// Asks.
+    ///
+    /// # Errors
+    /// When there is no answer, or something else than expected.
+    pub async fn call(
+        &self,
+        request_id: Option<&HeaderValue>,
+        request: &Request,
+    ) -> Result<Retrieval, CallError> {
+        match self {
+            Self::Http(client) => client.call("/retrieve", request_id, request).await,
+            Self::Kafka(requests) => requests.call(request).await,
+        }
+    }
+}
+
 /// `POST /retrieve`.
 pub fn router(hop: Hop, index: Arc<Index>) -> Router {
     Router::new()
@@ -46,17 +105,21 @@ async fn retrieve(
     State((hop, index)): State<(Hop, Arc<Index>)>,
     Json(request): Json<Request>,
 ) -> Json<Retrieval> {
+    Json(answer(&hop, &index, &request).await)
+}
+
+async fn answer(hop: &Hop, index: &Index, request: &Request) -> Retrieval {
     let work = async {
         hop.wait().await;
         let retrieval = genai::retrieval(COLLECTION).in_process();
         let retrieval = retrieval.retrieval_top_k(request.top_k as u64);
         retrieval.in_scope_infallible(|| {
-            let found = search(&index, &request);
+            let found = search(index, request);
             MlSpan::current().document_count(found.hits.len() as u64);
             found
         })
     };
-    Json(stage("retrieve").run_infallible(work).await)
+    stage("retrieve").run_infallible(work).await
 }
 
 fn search(index: &Index, request: &Request) -> Retrieval {

@@ -161,7 +161,9 @@ impl WithGenerator {
             preprocess: start(preprocess::router(other.clone())).await,
             features: start(features::router(other.clone())).await,
             embed: start(embed::router(other.clone(), embedder)).await,
-            retrieve: start(retrieve::router(other.clone(), index)).await,
+            retrieve: retrieve::Caller::Http(Box::new(
+                start(retrieve::router(other.clone(), index)).await,
+            )),
             rerank: start(reranking).await,
             generate: start(generate).await,
             postprocess: start(postprocess::router(other.clone(), corpus)).await,

@@ -6,6 +6,7 @@
 mod cli;
 mod disconnect;
 mod input;
+mod kafka;
 mod load;
 mod logs;
 mod otlp;

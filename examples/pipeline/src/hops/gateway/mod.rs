@@ -46,7 +46,7 @@ pub struct Backends {
     pub preprocess: Client,
     pub features: Client,
     pub embed: Client,
-    pub retrieve: Client,
+    pub retrieve: retrieve::Caller,
     pub rerank: Client,
     pub generate: Client,
     pub postprocess: Client,
@@ -174,7 +174,7 @@ async fn find(
         embedding,
         top_k: CANDIDATES,
     };
-    let found: Retrieval = backends.retrieve.call("/retrieve", id, &ask).await?;
+    let found: Retrieval = backends.retrieve.call(id, &ask).await?;
     let ask = rerank::Request {
         question: question.clone(),
         hits: found.hits,

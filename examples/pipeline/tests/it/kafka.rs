@@ -1,0 +1,150 @@
+//! The hop that goes by Kafka.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use otel_ml::Telemetry;
+use otel_ml_testing::{SpanExt as _, TestTelemetry};
+use pipeline::kafka::{Broker, Requests, Topics, serve};
+use pipeline::pipeline::{Hops, Pace};
+
+use crate::support::{QUESTION, Running};
+
+#[tokio::test]
+async fn a_question_leaves_one_trace_also_over_kafka() {
+    let running = Running::start(Pace {
+        hops: Hops::All,
+        ..Pace::default()
+    });
+    let running = running.await;
+    let asked = running.asker.ask(QUESTION, "", |_| ()).await;
+    asked.reply.unwrap();
+    let written = running.stop().await;
+    let named = |name: &str| {
+        let mut found = written.spans.iter().filter(|span| span.name == name);
+        let span = found.next().unwrap_or_else(|| panic!("no span '{name}'"));
+        assert!(found.next().is_none(), "more than one '{name}'");
+        span
+    };
+    // Down to the hop, and back.
+    let way = [
+        ("gateway", "send retrieve-requests"),
+        ("retrieve", "process retrieve-requests"),
+        ("retrieve", "send retrieve-replies"),
+        ("gateway", "process retrieve-replies"),
+    ];
+    for pair in way.windows(2) {
+        let [(_, from), (service, to)] = pair else {
+            continue;
+        };
+        let (from, to) = (named(from), named(to));
+        assert_eq!(to.parent.as_ref(), Some(&from.id), "{}", to.name);
+        assert_eq!(to.trace, from.trace);
+        assert_eq!(to.service, *service);
+    }
+    let processed = named("process retrieve-requests");
+    let waits = written
+        .spans
+        .iter()
+        .filter(|span| span.name == "queue_wait");
+    assert!(
+        waits
+            .clone()
+            .any(|wait| wait.parent.as_ref() == Some(&processed.id))
+    );
+    assert_eq!(waits.count(), 2);
+    let stage = named("retrieve");
+    assert_eq!(stage.parent.as_ref(), Some(&processed.id));
+}
+
+const TOPICS: Topics = Topics {
+    requests: "overload-requests",
+    replies: "overload-replies",
+};
+const REQUESTS: u32 = 120;
+/// What a request takes of the one worker there is.
+const WORK: Duration = Duration::from_millis(12);
+
+fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Three times as many requests come as can be worked on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn under_overload_the_wait_grows_and_all_ways_of_telling_it_agree() {
+    let test = TestTelemetry::new();
+    let telemetry = Telemetry::builder()
+        .tracer_provider(test.tracer_provider())
+        .meter_provider(test.meter_provider())
+        .build();
+    let broker = Broker::new().unwrap();
+    for topic in [TOPICS.requests, TOPICS.replies] {
+        broker.make(topic).await.unwrap();
+    }
+    let worker = serve(&broker, &telemetry, TOPICS, 1, async |number: u32| {
+        tokio::time::sleep(WORK).await;
+        number
+    });
+    let worker = worker.unwrap();
+    let (requests, replies) = Requests::start(&broker, &telemetry, TOPICS).unwrap();
+    // The first request waits for connections, too.
+    requests.call::<u32>(&0).await.unwrap();
+    let mut pace = tokio::time::interval(WORK / 3);
+    let mut calls = Vec::new();
+    for number in 0..REQUESTS {
+        pace.tick().await;
+        let requests = requests.clone();
+        calls.push(tokio::spawn(
+            async move { requests.call::<u32>(&number).await },
+        ));
+    }
+    for (number, reply) in (0..).zip(join_all(calls).await) {
+        assert_eq!(reply.unwrap().unwrap(), number, "each has its own reply");
+    }
+    worker.stop(WORK * 100).await;
+    replies.stop(WORK * 100).await;
+
+    let spans = test.spans();
+    let mut processed: Vec<_> = spans
+        .iter()
+        .filter(|span| span.name == "process overload-requests")
+        .collect();
+    processed.sort_by_key(|span| span.start_time);
+    let waits: Vec<f64> = processed
+        .iter()
+        .map(|span| span.double("ml.queue.wait.duration"))
+        .collect();
+    assert_eq!(waits.len(), REQUESTS as usize + 1);
+    let quarter = REQUESTS as usize / 4;
+    let first = median(&waits[1..=quarter]);
+    let last = median(&waits[waits.len() - quarter..]);
+    println!("median wait: {first:.3} s in the first quarter, {last:.3} s in the last");
+    assert!(last >= 3.0 * first, "{first} s, then {last} s");
+    // In the waterfall as a span, which ends when the handler begins.
+    for (span, wait) in processed.iter().zip(&waits) {
+        let is_its = |other: &&_| is_child_of(other, span);
+        let queued = spans
+            .iter()
+            .filter(|other| other.name == "queue_wait")
+            .find(is_its);
+        let queued = queued.expect("a span of the wait").duration().as_secs_f64();
+        assert!(
+            queued >= wait - 0.001,
+            "{queued} s as a span, {wait} s told"
+        );
+    }
+    let metrics = test.metrics();
+    let histogram = metrics.histogram("ml.queue.wait.duration");
+    let histogram = histogram.with("ml.queue.name", "overload-requests");
+    assert_eq!(histogram.count(), u64::from(REQUESTS) + 1);
+    assert!((histogram.sum() - waits.iter().sum::<f64>()).abs() < 1e-6);
+}
+
+fn is_child_of(
+    span: &opentelemetry_sdk::trace::SpanData,
+    parent: &opentelemetry_sdk::trace::SpanData,
+) -> bool {
+    span.parent() == Some(parent.span_context.span_id())
+}
