@@ -44,9 +44,10 @@ fn visit<'a, H: Headers>(headers: &'a H, mut visit: impl FnMut(Header<'a, &'a [u
     let mut unreadable = 0;
     while next < count {
         let read = catch_unwind(AssertUnwindSafe(|| {
-            while let Some(header) = headers.try_get(next) {
+            while next < count {
+                let header = headers.try_get(next);
                 next += 1;
-                visit(header);
+                header.into_iter().for_each(&mut visit);
             }
         }));
         if read.is_ok() {
@@ -62,8 +63,14 @@ fn visit<'a, H: Headers>(headers: &'a H, mut visit: impl FnMut(Header<'a, &'a [u
 }
 
 fn field(name: &str) -> Option<Field> {
-    let is = |field: &Field| name.eq_ignore_ascii_case(field.name());
-    Field::ALL.into_iter().find(is)
+    // Most headers are none, and told by their length.
+    let field = match name.len() {
+        11 => Field::TraceParent,
+        10 => Field::TraceState,
+        7 => Field::Baggage,
+        _ => return None,
+    };
+    name.eq_ignore_ascii_case(field.name()).then_some(field)
 }
 
 /// A message's headers, to read the sender's context from.
@@ -218,9 +225,6 @@ impl HeadersInjector {
         let headers = self.headers.take().unwrap_or_default();
         let value = Some(value);
         self.headers = Some(headers.insert(Header { key: name, value }));
-        if let Some(has) = field(name).and_then(|field| self.has.get_mut(field as usize)) {
-            *has = true;
-        }
     }
 
     /// Takes the headers away whose names `keeps` refuses, if there are any.
@@ -242,6 +246,12 @@ impl HeadersInjector {
         self.headers = kept;
     }
 
+    fn note(&mut self, field: Field) {
+        if let Some(has) = self.has.get_mut(field as usize) {
+            *has = true;
+        }
+    }
+
     fn has(&mut self, field: Field) -> bool {
         self.has.get_mut(field as usize).is_some_and(std::mem::take)
     }
@@ -251,6 +261,7 @@ impl InjectCarrier for HeadersInjector {
     fn replace(&mut self, field: Field, value: &[u8]) {
         self.remove(field);
         self.append(field.name(), value);
+        self.note(field);
     }
 
     fn remove(&mut self, field: Field) {
@@ -264,6 +275,9 @@ impl Injector for HeadersInjector {
     fn set(&mut self, key: &str, value: String) {
         self.retain(|name| !name.eq_ignore_ascii_case(key));
         self.append(key, value.as_bytes());
+        if let Some(field) = field(key) {
+            self.note(field);
+        }
     }
 }
 

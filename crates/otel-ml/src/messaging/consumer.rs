@@ -34,6 +34,7 @@ where
     let inbound = parenting(message, sender, waited, options);
     let destination = message.destination();
     let labels = labels(
+        &options.telemetry,
         message.system(),
         PROCESS,
         None,
@@ -93,6 +94,7 @@ pub fn process_batch<M: Message, H>(
         ..common.destination
     };
     let labels = labels(
+        &options.telemetry,
         first.system(),
         PROCESS,
         None,

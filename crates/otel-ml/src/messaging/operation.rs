@@ -14,6 +14,7 @@ use crate::ml_span::whole;
 use crate::operation::{End, Operation, OperationBuilder, Record, Since};
 use crate::options::{Detail, Options};
 use crate::task::name_of;
+use crate::telemetry::Telemetry;
 
 /// The client that an operation is of.
 #[derive(Clone, Debug, Default)]
@@ -71,11 +72,13 @@ impl<'a> Client<'a> {
     /// The attributes that all operations share; they are metric labels, too.
     fn labels(
         &self,
+        telemetry: &Telemetry,
         operation: &'static str,
         kind: Option<&'static str>,
         destination: &Destination<'_>,
     ) -> Vec<KeyValue> {
         let mut labels = labels(
+            telemetry,
             self.system,
             operation,
             kind,
@@ -98,13 +101,19 @@ impl<'a> Client<'a> {
 
 /// The labels of messaging metrics, which are attributes of the span, too.
 pub(super) fn labels(
+    telemetry: &Telemetry,
     system: &'static str,
     operation: &'static str,
     kind: Option<&'static str>,
     destination: &Destination<'_>,
     group: Option<&str>,
 ) -> Vec<KeyValue> {
-    let mut labels = Vec::new();
+    // The same few texts again and again.
+    let shared = |text: &str| -> Value {
+        let known = telemetry.interner().text(text.as_bytes());
+        known.map_or_else(|| text.to_owned().into(), Into::into)
+    };
+    let mut labels = Vec::with_capacity(8);
     labels.push(KeyValue::new(messaging::SYSTEM_NAME, system));
     labels.push(KeyValue::new(messaging::OPERATION_NAME, operation));
     if let Some(kind) = kind {
@@ -113,19 +122,16 @@ pub(super) fn labels(
     if let Some(template) = destination.template {
         labels.push(KeyValue::new(messaging::DESTINATION_TEMPLATE, template));
     } else if let Some(name) = destination.low_cardinality() {
-        labels.push(KeyValue::new(messaging::DESTINATION_NAME, name.to_owned()));
+        labels.push(KeyValue::new(messaging::DESTINATION_NAME, shared(name)));
     }
     if let Some(partition) = destination.partition {
         labels.push(KeyValue::new(
             messaging::DESTINATION_PARTITION_ID,
-            partition.to_owned(),
+            shared(partition),
         ));
     }
     if let Some(group) = group {
-        labels.push(KeyValue::new(
-            messaging::CONSUMER_GROUP_NAME,
-            group.to_owned(),
-        ));
+        labels.push(KeyValue::new(messaging::CONSUMER_GROUP_NAME, shared(group)));
     }
     labels
 }
@@ -171,6 +177,7 @@ pub fn send<H>(
         SpanKind::Producer
     };
     let labels = client.labels(
+        &options.telemetry,
         operation,
         Some(messaging::operation_type::SEND),
         destination,
@@ -208,6 +215,7 @@ pub fn receive<M: Message, H>(
         ..common.destination
     };
     let labels = client.labels(
+        &options.telemetry,
         operation,
         Some(messaging::operation_type::RECEIVE),
         &destination,
@@ -248,6 +256,7 @@ pub fn settle<H>(
     more: impl FnOnce(&mut Attributes),
 ) -> Operation<ClientRecord> {
     let labels = client.labels(
+        &options.telemetry,
         operation,
         Some(messaging::operation_type::SETTLE),
         destination,
