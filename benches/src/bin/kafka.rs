@@ -4,6 +4,7 @@
 
 use std::error::Error;
 use std::fmt::Write as _;
+use std::hint::black_box;
 use std::io::{Write as _, stdout};
 use std::time::Duration;
 
@@ -12,13 +13,15 @@ use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::metrics::{ManualReader, SdkMeterProvider};
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, SpanData, SpanExporter};
 use otel_ml_rdkafka::otel_ml::Telemetry;
-use otel_ml_rdkafka::rdkafka::consumer::{Consumer as _, StreamConsumer};
+use otel_ml_rdkafka::rdkafka::consumer::Consumer as _;
+use otel_ml_rdkafka::rdkafka::error::{KafkaError, KafkaResult};
 use otel_ml_rdkafka::rdkafka::message::Message as _;
 use otel_ml_rdkafka::rdkafka::mocking::MockCluster;
-use otel_ml_rdkafka::rdkafka::producer::{FutureProducer, FutureRecord};
+use otel_ml_rdkafka::rdkafka::producer::FutureRecord;
 use otel_ml_rdkafka::rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use otel_ml_rdkafka::{OtelMlConsumer, OtelMlProducer};
 
+const BARE: &str = "bare";
 const ROUNDS: usize = 21;
 const MESSAGES: usize = 20_000;
 const WIDTH: usize = 1_000;
@@ -35,30 +38,88 @@ impl SpanExporter for Discard {
     }
 }
 
-/// The providers of one variant, kept for their life.
-struct Installed {
+/// One variant: its clients and providers, for the life of the program, so that no thread
+/// ends, and takes its count along, while something is measured.
+struct Variant {
     name: &'static str,
-    telemetry: Option<Telemetry>,
-    _kept: Option<(SdkTracerProvider, SdkMeterProvider)>,
+    is_bare: bool,
+    producer: OtelMlProducer,
+    consumer: OtelMlConsumer,
+    _kept: (SdkTracerProvider, SdkMeterProvider),
 }
 
-fn installed(name: &'static str, sampler: Sampler, metrics: bool) -> Installed {
-    let tracers = SdkTracerProvider::builder()
-        .with_sampler(sampler)
-        .with_batch_exporter(Discard)
-        .build();
-    let reader = ManualReader::builder().build();
-    let meters = SdkMeterProvider::builder().with_reader(reader).build();
-    let builder = Telemetry::builder().tracer_provider(&tracers);
-    let builder = if metrics {
-        builder.meter_provider(&meters)
-    } else {
-        builder.without_metrics()
-    };
-    Installed {
-        name,
-        telemetry: Some(builder.build()),
-        _kept: Some((tracers, meters)),
+impl Variant {
+    fn new(
+        name: &'static str,
+        sampler: Sampler,
+        has_metrics: bool,
+        config: &ClientConfig,
+    ) -> KafkaResult<Self> {
+        let tracers = SdkTracerProvider::builder()
+            .with_sampler(sampler)
+            .with_batch_exporter(Discard)
+            .build();
+        let reader = ManualReader::builder().build();
+        let meters = SdkMeterProvider::builder().with_reader(reader).build();
+        let builder = Telemetry::builder().tracer_provider(&tracers);
+        let telemetry = match has_metrics {
+            true => builder.meter_provider(&meters).build(),
+            false => builder.without_metrics().build(),
+        };
+        let producer = OtelMlProducer::builder().telemetry(telemetry.clone());
+        let consumer = OtelMlConsumer::builder().telemetry(telemetry);
+        Ok(Self {
+            name,
+            is_bare: name == BARE,
+            producer: producer.create(config)?,
+            consumer: consumer.create(config)?,
+            _kept: (tracers, meters),
+        })
+    }
+
+    /// CPU nanoseconds of a sent and of a received message.
+    async fn round(&self, topic: &str) -> Result<[f64; 2], Box<dyn Error>> {
+        let payload = vec![b'x'; SIZE];
+        let record = || -> FutureRecord<'_, str, [u8]> {
+            FutureRecord::to(topic).partition(0).payload(&payload)
+        };
+        let bare = self.producer.get_ref();
+        let first = bare.send(record(), LONG).await;
+        let first = first.map_err(|(error, _)| error)?;
+        let before = cpu()?;
+        for _ in 0..MESSAGES / WIDTH {
+            if self.is_bare {
+                let sends = (0..WIDTH).map(|_| bare.send(record(), LONG));
+                try_join_all(sends).await.map_err(|(error, _)| error)?;
+            } else {
+                let sends = (0..WIDTH).map(|_| self.producer.send(record(), LONG));
+                try_join_all(sends).await.map_err(|(error, _)| error)?;
+            }
+        }
+        let sent = cpu()?.saturating_sub(before);
+
+        let inner = self.consumer.get_ref();
+        let mut from = TopicPartitionList::new();
+        from.add_partition_offset(topic, 0, Offset::Offset(first.offset))?;
+        inner.assign(&from)?;
+        inner.recv().await?;
+        let before = cpu()?;
+        for _ in 0..MESSAGES {
+            if self.is_bare {
+                let message = inner.recv().await?;
+                black_box(message.payload().map_or(0, <[u8]>::len));
+            } else {
+                let received = self.consumer.recv().await?;
+                let handled = received.process(async |message| {
+                    Ok::<_, KafkaError>(message.payload().map_or(0, <[u8]>::len))
+                });
+                black_box(handled.await?);
+            }
+        }
+        let received = cpu()?.saturating_sub(before);
+        inner.unassign()?;
+        let each = |total: u64| Duration::from_nanos(total).as_secs_f64() * 1e9 / MESSAGES as f64;
+        Ok([each(sent), each(received)])
     }
 }
 
@@ -66,74 +127,14 @@ fn installed(name: &'static str, sampler: Sampler, metrics: bool) -> Installed {
 fn cpu() -> Result<u64, Box<dyn Error>> {
     let mut total = 0;
     for task in std::fs::read_dir("/proc/self/task")? {
-        let statistics = std::fs::read_to_string(task?.path().join("schedstat"))?;
+        // One that has ended meanwhile.
+        let Ok(statistics) = std::fs::read_to_string(task?.path().join("schedstat")) else {
+            continue;
+        };
         let on_cpu = statistics.split(' ').next().unwrap_or_default();
         total += on_cpu.parse::<u64>()?;
     }
     Ok(total)
-}
-
-/// CPU nanoseconds of a sent and of a received message.
-async fn round(
-    installed: &Installed,
-    config: &ClientConfig,
-    topic: &str,
-) -> Result<[f64; 2], Box<dyn Error>> {
-    let payload = vec![b'x'; SIZE];
-    let bare: FutureProducer = config.create()?;
-    let builder = OtelMlProducer::builder();
-    let ours = installed
-        .telemetry
-        .as_ref()
-        .map(|telemetry| builder.telemetry(telemetry.clone()).wrap(bare.clone()));
-    let record = || -> FutureRecord<'_, str, [u8]> {
-        FutureRecord::to(topic).partition(0).payload(&payload)
-    };
-    // Connected before anything is measured.
-    let first = bare.send(record(), LONG).await;
-    let first = first.map_err(|(error, _)| error)?;
-    let before = cpu()?;
-    for _ in 0..MESSAGES / WIDTH {
-        match &ours {
-            Some(ours) => {
-                let sends = (0..WIDTH).map(|_| ours.send(record(), LONG));
-                try_join_all(sends).await.map_err(|(error, _)| error)?;
-            }
-            None => {
-                let sends = (0..WIDTH).map(|_| bare.send(record(), LONG));
-                try_join_all(sends).await.map_err(|(error, _)| error)?;
-            }
-        }
-    }
-    let sent = cpu()? - before;
-    drop((ours, bare));
-
-    let inner: StreamConsumer = config.create()?;
-    let mut from = TopicPartitionList::new();
-    from.add_partition_offset(topic, 0, Offset::Offset(first.offset))?;
-    inner.assign(&from)?;
-    inner.recv().await?;
-    let before = cpu()?;
-    if let Some(telemetry) = &installed.telemetry {
-        let ours = OtelMlConsumer::builder()
-            .telemetry(telemetry.clone())
-            .wrap(inner);
-        for _ in 0..MESSAGES {
-            let received = ours.recv().await?;
-            let handled = received.process(async |message| {
-                Ok::<_, std::io::Error>(message.payload().map_or(0, <[u8]>::len))
-            });
-            std::hint::black_box(handled.await?);
-        }
-    } else {
-        for _ in 0..MESSAGES {
-            let message = inner.recv().await?;
-            std::hint::black_box(message.payload().map_or(0, <[u8]>::len));
-        }
-    }
-    let received = cpu()? - before;
-    let each = |total: u64| total as f64 / MESSAGES as f64;
-    Ok([each(sent), each(received)])
 }
 
 /// The median, and an interval that holds it with 95 % or more: order statistics.
@@ -168,26 +169,24 @@ fn main() -> Result<(), Box<dyn Error>> {
         .set("fetch.wait.max.ms", "10")
         .set("linger.ms", "5");
     let topic = format!("otel-ml-bench-{}", std::process::id());
-    let variants = [
-        Installed {
-            name: "bare",
-            telemetry: None,
-            _kept: None,
-        },
-        installed("unsampled, spans only", Sampler::AlwaysOff, false),
-        installed("unsampled", Sampler::AlwaysOff, true),
-        installed("sampled, spans only", Sampler::AlwaysOn, false),
-        installed("sampled", Sampler::AlwaysOn, true),
-    ];
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()?;
+    // Consumers begin a task of their own.
+    let _runtime = runtime.enter();
+    let variants = [
+        Variant::new(BARE, Sampler::AlwaysOff, false, &config)?,
+        Variant::new("unsampled, spans only", Sampler::AlwaysOff, false, &config)?,
+        Variant::new("unsampled", Sampler::AlwaysOff, true, &config)?,
+        Variant::new("sampled, spans only", Sampler::AlwaysOn, false, &config)?,
+        Variant::new("sampled", Sampler::AlwaysOn, true, &config)?,
+    ];
     let mut results = vec![[Vec::new(), Vec::new()]; variants.len()];
     // The first round warms everything up.
     for number in 0..=ROUNDS {
         for (variant, result) in variants.iter().zip(&mut results) {
-            let costs = runtime.block_on(round(variant, &config, &topic))?;
+            let costs = runtime.block_on(variant.round(&topic))?;
             if number > 0 {
                 for (list, cost) in result.iter_mut().zip(costs) {
                     list.push(cost);

@@ -56,7 +56,7 @@ pub struct Args {
     pub slow: Vec<(Stage, Duration)>,
 
     /// By what the services call each other
-    #[arg(long, value_name = "HOPS", value_enum, default_value_t = Hops::Http)]
+    #[arg(long, value_name = "HOPS", value_enum, default_value_t = Hops::All)]
     pub hops: Hops,
 
     /// How many milliseconds each token of an answer takes
