@@ -103,6 +103,11 @@ attributes! {
     RESPONSE_TIME_TO_FIRST_CHUNK: Double, Development = "ml.response.time_to_first_chunk";
     /// Chunks of the answer passed on so far: how far a cut stream got.
     RESPONSE_CHUNK_COUNT: Int, Development = "ml.response.chunk.count";
+    /// Messages of a stream of requests read, or sent, so far: gRPC has no name for it since its
+    /// events, one for each message, are gone.
+    REQUEST_MESSAGE_COUNT: Int, Development = "ml.request.message.count";
+    /// Messages of a stream of answers passed on so far: how far a cut stream got.
+    RESPONSE_MESSAGE_COUNT: Int, Development = "ml.response.message.count";
     /// Bytes of the answer's body passed on so far; `http.response.body.size` is the whole body's.
     RESPONSE_SIZE: Int, Development = "ml.response.size";
     /// The stream ended before its final token usage was known: what is recorded is a lower bound.

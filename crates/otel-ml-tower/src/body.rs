@@ -45,6 +45,14 @@ pub trait Exchange: Record {
     /// Counts what the body yields.
     fn streamed(&mut self) -> &mut Streamed;
 
+    /// Takes in a piece of the body: gRPC counts the messages in it.
+    fn data<D: Buf>(&mut self, _data: &D) {}
+
+    /// The outcome when the exchange, or its body, fails with `error`.
+    fn failed<E: 'static>(&mut self, error: &E) -> Outcome {
+        Outcome::Failed(self.options().error_type(error))
+    }
+
     /// Takes in the trailers: gRPC has its status there.
     fn trailers(&mut self, trailers: &HeaderMap);
 
@@ -157,13 +165,16 @@ where
                         started.map_or(Duration::ZERO, |started| started.elapsed())
                     });
                 }
+                if let Some(data) = frame.data_ref() {
+                    exchange.data(data);
+                }
                 if let Some(trailers) = trailers {
                     exchange.trailers(trailers);
                 }
                 // hyper asks no more once this is true.
                 (trailers.is_some() || this.inner.is_end_stream()).then(|| exchange.outcome())
             }
-            Some(Err(error)) => Some(Outcome::Failed(exchange.options().error_type(error))),
+            Some(Err(error)) => Some(exchange.failed(error)),
             None => Some(exchange.outcome()),
         };
         if let Some(outcome) = end {

@@ -7,8 +7,8 @@ use std::task::{Context, Poll};
 use http::Response;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Body;
+use otel_ml::Operation;
 use otel_ml::opentelemetry::trace::SpanContext;
-use otel_ml::{Operation, Outcome};
 use pin_project::pin_project;
 
 use crate::body::{Exchange, InstrumentedBody, UNTOUCHED_UP_TO, WrapBody, is_small};
@@ -59,8 +59,8 @@ where
             Poll::Ready(Ok(response)) => Poll::Ready(Ok(head::<W, X, B>(response, operation))),
             Poll::Ready(Err(error)) => {
                 if let Some(exchange) = operation.record_mut() {
-                    let class = exchange.options().error_type(&error);
-                    operation.end(&Outcome::Failed(class));
+                    let outcome = exchange.failed(&error);
+                    operation.end(&outcome);
                 }
                 Poll::Ready(Err(error))
             }

@@ -6,6 +6,7 @@ mod filter;
 mod future;
 mod request;
 pub mod server;
+mod start;
 
 pub use otel_ml;
 
@@ -15,3 +16,4 @@ pub use filter::{DefaultFilter, NoHealthChecks, NoStaticFiles};
 pub use future::ResponseFuture;
 pub use request::RequestHead;
 pub use server::{OtelMlLayer, OtelMlLayerBuilder, PeerAddress, Route};
+pub use start::{receive, send};

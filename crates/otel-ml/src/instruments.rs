@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{AsyncInstrument, Counter, Gauge, Histogram, Meter, UpDownCounter};
-use otel_ml_semconv::{Metric, db, gen_ai, http, messaging, ml, url};
+use otel_ml_semconv::{Metric, db, gen_ai, http, messaging, ml, rpc, url};
 
 use crate::label_sets::LabelSets;
 use crate::queue::Queues;
@@ -27,6 +27,10 @@ pub struct Instruments {
     pub http_server_active_requests: ActiveRequests,
     /// [`http::metric::CLIENT_REQUEST_DURATION`]
     pub http_client_request_duration: Histogram<f64>,
+    /// [`rpc::metric::SERVER_CALL_DURATION`]
+    pub rpc_server_call_duration: Histogram<f64>,
+    /// [`rpc::metric::CLIENT_CALL_DURATION`]
+    pub rpc_client_call_duration: Histogram<f64>,
     /// [`messaging::metric::CLIENT_OPERATION_DURATION`]
     pub messaging_client_operation_duration: Histogram<f64>,
     /// [`messaging::metric::PROCESS_DURATION`]
@@ -106,6 +110,8 @@ impl Instruments {
             http_server_request_labels: LabelSets::new(),
             http_server_active_requests,
             http_client_request_duration: seconds(meter, &http::metric::CLIENT_REQUEST_DURATION),
+            rpc_server_call_duration: seconds(meter, &rpc::metric::SERVER_CALL_DURATION),
+            rpc_client_call_duration: seconds(meter, &rpc::metric::CLIENT_CALL_DURATION),
             messaging_client_operation_duration: seconds(
                 meter,
                 &messaging::metric::CLIENT_OPERATION_DURATION,

@@ -143,6 +143,46 @@ fn host_and_port(authority: &str) -> (&str, Option<u16>) {
     }
 }
 
+/// Names that were found good, such as the methods that a server has: what comes from the wire
+/// is looked up here, and only what the caller vouches for is added.
+///
+/// # Cardinality
+/// Up to 512 names, kept for the life of the process.
+#[derive(Debug)]
+pub struct KnownNames(Table<&'static str, 512>);
+
+impl KnownNames {
+    /// No names yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(Table::new())
+    }
+
+    /// `name`, if it was added.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<&'static str> {
+        self.look(name, || None)
+    }
+
+    /// Adds `name`. `None` when there is no room for it.
+    pub fn learn(&self, name: &str) -> Option<&'static str> {
+        self.look(name, || Some(Box::leak(name.into())))
+    }
+
+    fn look(&self, name: &str, make: impl Fn() -> Option<&'static str>) -> Option<&'static str> {
+        let known = self
+            .0
+            .find(hash(&[name.as_bytes()]), |known| *known == name, make);
+        known.copied()
+    }
+}
+
+impl Default for KnownNames {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// A name made of two parts, and its second part: a span name and the route in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpanAndTarget {
@@ -214,6 +254,18 @@ mod tests {
             let text = format!("agent/{i}");
             assert_eq!(&*get(&interner, &text), text);
         }
+    }
+
+    #[test]
+    fn only_what_was_learnt_is_known() {
+        let names = KnownNames::new();
+        assert_eq!(names.find("a.B/C"), None);
+        let learnt = names.learn("a.B/C").unwrap();
+        assert_eq!(names.find("a.B/C").map(str::as_ptr), Some(learnt.as_ptr()));
+        assert_eq!(names.find("a.B/D"), None);
+        let added = (0..5000).filter(|i| names.learn(&i.to_string()).is_some());
+        assert!(added.count() < 512, "the table is bounded");
+        assert_eq!(names.find("a.B/C"), Some("a.B/C"));
     }
 
     #[test]

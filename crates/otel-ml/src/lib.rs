@@ -30,7 +30,7 @@ pub use otel_ml_semconv as semconv;
 
 pub use attributes::Attributes;
 pub use instruments::{ActiveRequests, InFlight, Instruments, Labels};
-pub use intern::{Interner, SpanAndTarget, span_name};
+pub use intern::{Interner, KnownNames, SpanAndTarget, span_name};
 pub use label_sets::LabelSets;
 pub use messaging::OtelMlConsumerLayer;
 pub use ml_span::MlSpan;

@@ -126,6 +126,8 @@ integer! {
     batch_max_size => ml::BATCH_MAX_SIZE;
     /// How many elements of the input are not a number.
     input_nan_count => ml::INPUT_NAN_COUNT;
+    /// How many messages of a stream of requests were read so far.
+    request_messages => ml::REQUEST_MESSAGE_COUNT;
     /// Tokens that went in, cached ones included.
     input_tokens => gen_ai::USAGE_INPUT_TOKENS;
     /// Tokens that came out, reasoning included. While an answer streams: so far.

@@ -4,11 +4,7 @@ use std::task::{Context, Poll};
 
 use http::{Request, Response};
 use http_body::Body;
-use otel_ml::Operation;
-use otel_ml::carrier::HeaderInjector;
 use otel_ml::hooks::AllHooks;
-use otel_ml::opentelemetry::Context as OtelContext;
-use otel_ml::opentelemetry::trace::TraceContextExt as _;
 use tower_service::Service;
 
 use super::exchange::ClientExchange;
@@ -17,6 +13,7 @@ use crate::body::InstrumentedBody;
 use crate::future::ResponseFuture;
 use crate::request::RequestHead;
 use crate::server::Tower;
+use crate::start::send;
 
 /// How often this request was sent before, as a request extension set by a retry layer:
 /// `http.request.resend_count`.
@@ -77,36 +74,12 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let telemetry = &self.options.common.telemetry;
-        let is_recorded = telemetry.is_tracing() || telemetry.instruments().is_some();
-        if !is_recorded && !telemetry.is_propagating() {
-            return ResponseFuture::new(self.inner.call(request), Operation::none());
-        }
-        let current = OtelContext::current();
-        let head = RequestHead::from(&request);
-        if !is_recorded
-            || current.is_telemetry_suppressed()
-            || !self.options.common.hooks.accepts(&head)
-        {
-            telemetry.inject(&current, &mut HeaderInjector(request.headers_mut()));
-            return ResponseFuture::new(self.inner.call(request), Operation::none());
-        }
-        let is_root = !current.has_active_span();
-        let mut operation = ClientExchange::start(&self.options, &head, current);
-        if let Some(cx) = operation.context() {
-            telemetry.inject(cx, &mut HeaderInjector(request.headers_mut()));
-        }
-        let inner = if is_root || operation.record_mut().is_some() {
-            let entered = operation.enter();
-            let inner = self.inner.call(request);
-            entered.leave();
-            inner
-        } else {
-            // Its context is the one that is current.
-            self.inner.call(request)
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let start = |request: &mut Request<B>, current| {
+            ClientExchange::start(&self.options, &RequestHead::from(&*request), current)
         };
-        ResponseFuture::new(inner, operation)
+        let call = |request| self.inner.call(request);
+        send(&self.options.common, request, start, call)
     }
 }
 

@@ -6,10 +6,8 @@ use std::task::{Context, Poll};
 
 use http::{Request, Response, Uri};
 use http_body::Body;
-use otel_ml::Operation;
 use otel_ml::carrier::HeaderExtractor;
 use otel_ml::hooks::AllHooks;
-use otel_ml::opentelemetry::Context as OtelContext;
 use tower_service::Service;
 
 use super::exchange::ServerExchange;
@@ -17,6 +15,7 @@ use super::layer::{DefaultHooks, ServerOptions};
 use crate::body::{Exchange, InstrumentedBody, WrapBody};
 use crate::future::ResponseFuture;
 use crate::request::{Headers, RequestHead};
+use crate::start::receive;
 
 /// The template of the route that a request matched, as a request extension: for routers
 /// other than axum's. It becomes `http.route` and part of the span's name.
@@ -131,56 +130,22 @@ where
     // Inlined into a service that wraps its future, that one is copied once more.
     #[inline(never)]
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let telemetry = &self.options.common.telemetry;
-        let is_recorded = telemetry.is_tracing() || telemetry.instruments().is_some();
-        let mut operation = if is_recorded {
-            self.start(&request)
-        } else {
-            let carrier = || HeaderExtractor::new(request.headers());
-            let Some(sender) = telemetry.extract_if_propagating(carrier) else {
-                return ResponseFuture::new(self.inner.call(request), Operation::none());
-            };
-            self.pass(sender)
+        let head = RequestHead::from(&request);
+        let carrier = || {
+            let mut headers = Headers::default();
+            let carrier = HeaderExtractor::scan(request.headers(), |name, value| {
+                headers.take(name, value);
+            });
+            (carrier, headers)
         };
+        let start =
+            |sender, headers| ServerExchange::start::<W>(&self.options, &head, &headers, sender);
+        let mut operation = receive(&self.options.common, &head, carrier, start);
         let entered = operation.enter();
         let inner = self.inner.call(request);
         entered.leave();
         ResponseFuture::new(inner, operation)
     }
-}
-
-impl<S, H, W> OtelMl<S, H, W>
-where
-    H: for<'a> AllHooks<RequestHead<'a>>,
-    W: Framework,
-{
-    #[inline]
-    fn start<B>(&self, request: &Request<B>) -> Operation<ServerExchange<H>> {
-        let common = &self.options.common;
-        let mut headers = Headers::default();
-        let carrier = HeaderExtractor::scan(request.headers(), |name, value| {
-            headers.take(name, value);
-        });
-        let sender = common.telemetry.extract(&carrier);
-        let request = RequestHead::from(request);
-        if is_suppressed() || !common.hooks.accepts(&request) {
-            return self.pass(sender);
-        }
-        ServerExchange::start::<W>(&self.options, &request, &headers, sender)
-    }
-
-    fn pass(&self, sender: OtelContext) -> Operation<ServerExchange<H>> {
-        let sender = self.options.common.parent.for_request(sender).parent;
-        Operation::passing(if is_suppressed() {
-            sender.with_telemetry_suppressed()
-        } else {
-            sender
-        })
-    }
-}
-
-fn is_suppressed() -> bool {
-    OtelContext::map_current(OtelContext::is_telemetry_suppressed)
 }
 
 impl<S: Clone, H, W> Clone for OtelMl<S, H, W> {

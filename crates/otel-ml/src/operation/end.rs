@@ -1,5 +1,6 @@
 //! How an operation ends, and what is recorded then.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,6 +25,11 @@ pub trait Record {
     fn dropped(&self) -> Outcome {
         Outcome::Cancelled(CancelReason::Dropped)
     }
+
+    /// The error that `outcome` is for a span of `kind`, where a protocol has a rule of its own.
+    fn error(&self, outcome: &Outcome, kind: &SpanKind) -> Option<ErrorType> {
+        outcome.error(kind)
+    }
 }
 
 impl Record for () {
@@ -43,6 +49,7 @@ pub struct End<'a> {
     facts: Option<&'a Facts>,
     model_keys: &'static [&'static str],
     late: Option<&'a mut Labels>,
+    name: Option<Cow<'static, str>>,
     is_partial: bool,
 }
 
@@ -59,6 +66,11 @@ impl End<'_> {
         if let Some(late) = &mut self.late {
             late.push(KeyValue::new(key, value));
         }
+    }
+
+    /// Names the span anew, where only the end tells what it was. Low cardinality.
+    pub fn rename(&mut self, name: impl Into<Cow<'static, str>>) {
+        self.name = Some(name.into());
     }
 
     /// `error.type` as a metric label, if the operation failed.
@@ -129,7 +141,7 @@ impl<R: Record> Live<R> {
         let Some(started) = self.started.take() else {
             return;
         };
-        let error = outcome.error(&self.kind);
+        let error = self.record.error(outcome, &self.kind);
         let mut facts = self.shared.as_deref().map(Shared::finish);
         let mut late = Labels::new();
         let instruments = self.telemetry.instruments();
@@ -142,12 +154,14 @@ impl<R: Record> Live<R> {
             facts: facts.as_deref(),
             model_keys: self.telemetry.model_keys(),
             late: self.recording.then_some(&mut late),
+            name: None,
             is_partial: false,
         };
         self.record.record(&mut end);
         if *outcome != Outcome::Ok && end.has_fact(gen_ai::USAGE_OUTPUT_TOKENS) {
             end.mark_partial();
         }
+        let name = end.name;
         if let (Some(facts), Some(instruments)) = (&facts, instruments) {
             let error = error_label(error.as_ref());
             let model_keys = self.telemetry.model_keys();
@@ -166,6 +180,9 @@ impl<R: Record> Live<R> {
                 facts
                     .list
                     .retain(|(_, fact)| late.iter().all(|known| known.key != fact.key));
+            }
+            if let Some(name) = name {
+                span.update_name(name);
             }
             span.set_attributes(late.drain(..));
             if let Some(facts) = &mut facts {
