@@ -1,0 +1,139 @@
+//! Which method is called: one that the server has, or whatever a caller made up.
+
+use std::borrow::Cow;
+
+use otel_ml_tower::otel_ml::KnownNames;
+use otel_ml_tower::otel_ml::opentelemetry::Value;
+use otel_ml_tower::otel_ml::semconv::rpc::{METHOD_OTHER, system};
+
+/// The methods of a server. Told nothing, it learns them from what is answered, so that a name
+/// made up by a caller is neither a metric's label nor kept.
+#[derive(Debug, Default)]
+pub(super) struct Methods {
+    known: KnownNames,
+    is_listed: bool,
+}
+
+impl Methods {
+    pub(super) fn listed(names: &[String]) -> Self {
+        let methods = Self {
+            known: KnownNames::new(),
+            is_listed: true,
+        };
+        for name in names {
+            methods.known.learn(name.trim_start_matches('/'));
+        }
+        methods
+    }
+
+    /// The method at `path`.
+    pub(super) fn at<'a>(&self, path: &'a str) -> Called<'a> {
+        let name = path.strip_prefix('/').unwrap_or(path);
+        match self.known.find(name) {
+            Some(name) => Called::Known(name),
+            None if self.is_listed => Called::Other(name),
+            None => Called::New(name),
+        }
+    }
+
+    /// The server has the method `name`.
+    fn learn(&self, name: String) -> Cow<'static, str> {
+        self.known
+            .learn(&name)
+            .map_or(Cow::Owned(name), Cow::Borrowed)
+    }
+}
+
+/// A method as it is called.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Called<'a> {
+    /// The server has it.
+    Known(&'static str),
+    /// The server doesn't have it.
+    Other(&'a str),
+    /// The answer will tell.
+    New(&'a str),
+}
+
+impl Called<'_> {
+    pub(super) fn span_name(self) -> Cow<'static, str> {
+        match self {
+            Self::Known(name) => Cow::Borrowed(name),
+            Self::Other(_) => Cow::Borrowed(system::GRPC),
+            Self::New(name) => Cow::Owned(name.to_owned()),
+        }
+    }
+
+    pub(super) fn kept(self) -> Method {
+        match self {
+            Self::Known(name) => Method::Known(name),
+            Self::Other(_) => Method::Other,
+            Self::New(name) => Method::New(name.to_owned()),
+        }
+    }
+}
+
+/// The method of a call that runs.
+#[derive(Debug)]
+pub(super) enum Method {
+    Known(&'static str),
+    Other,
+    New(String),
+}
+
+/// What the end of a call tells of a method that was new.
+pub(super) enum Answer {
+    /// The server has it.
+    Has,
+    /// The server doesn't have it.
+    HasNot,
+    /// Nothing came that tells.
+    Silence,
+}
+
+/// A method at the end of a call: what its metric is labelled by, and what its span is still to
+/// be told.
+pub(super) struct Ended {
+    pub(super) label: Value,
+    pub(super) is_renamed: bool,
+    /// `rpc.method` and `rpc.method_original`, where the start could not tell.
+    pub(super) method: Option<Value>,
+    pub(super) original: Option<Value>,
+}
+
+impl Method {
+    /// What `methods` learns from the answer, and records of it.
+    pub(super) fn end(&mut self, methods: &Methods, answer: &Answer) -> Ended {
+        let told = |label: Value| Ended {
+            label,
+            is_renamed: false,
+            method: None,
+            original: None,
+        };
+        let name = match std::mem::replace(self, Self::Other) {
+            Self::Known(name) => return told(name.into()),
+            Self::Other => return told(METHOD_OTHER.into()),
+            Self::New(name) => name,
+        };
+        match answer {
+            Answer::Has => {
+                let name: Value = methods.learn(name).into();
+                Ended {
+                    method: Some(name.clone()),
+                    ..told(name)
+                }
+            }
+            Answer::HasNot => Ended {
+                is_renamed: true,
+                method: Some(METHOD_OTHER.into()),
+                original: Some(name.into()),
+                ..told(METHOD_OTHER.into())
+            },
+            // It may be real, and the span may say so; a label must not.
+            Answer::Silence => Ended {
+                method: Some(name.into()),
+                ..told(METHOD_OTHER.into())
+            },
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Calls that are served.
+
+mod exchange;
+mod layer;
+mod method;
+mod service;
+
+pub use exchange::ServerExchange;
+pub use layer::{
+    ConfiguredOtelMlLayer, DefaultHooks, OtelMlLayer, OtelMlLayerBuilder, ServerOptions,
+};
+pub use service::OtelMl;

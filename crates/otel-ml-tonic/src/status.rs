@@ -1,0 +1,212 @@
+//! gRPC's status: from headers and trailers, from HTTP, and from errors that stand for one.
+
+use std::any::Any;
+use std::error::Error;
+use std::time::Duration;
+
+use http::header::{HeaderMap, HeaderName};
+use http::{StatusCode, response};
+use otel_ml_tower::otel_ml::semconv::rpc::grpc_status;
+use otel_ml_tower::otel_ml::{CancelReason, ErrorType};
+use tonic::{Code, ConnectError, Status, TimeoutExpired};
+
+/// The name of `code`.
+pub(crate) fn name(code: Code) -> &'static str {
+    usize::try_from(i32::from(code))
+        .ok()
+        .and_then(|code| grpc_status::ALL.get(code).copied())
+        .unwrap_or(grpc_status::UNKNOWN)
+}
+
+/// The status in headers or trailers. Not by [`Status::from_header_map`], which panics where
+/// the details are not base64.
+pub(crate) fn in_headers(headers: &HeaderMap) -> Option<Code> {
+    static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+    headers
+        .get(&GRPC_STATUS)
+        .map(|value| Code::from_bytes(value.as_bytes()))
+}
+
+/// The status of an answer that has none: what gRPC says an HTTP status stands for.
+pub(crate) fn of_http(head: &response::Parts) -> Code {
+    match head.status {
+        StatusCode::BAD_REQUEST => Code::Internal,
+        StatusCode::UNAUTHORIZED => Code::Unauthenticated,
+        StatusCode::FORBIDDEN => Code::PermissionDenied,
+        StatusCode::NOT_FOUND => Code::Unimplemented,
+        StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT => Code::Unavailable,
+        _ => Code::Unknown,
+    }
+}
+
+/// How long the caller waits, as `grpc-timeout` says it: up to eight digits and a unit.
+pub(crate) fn timeout(headers: &HeaderMap) -> Option<Duration> {
+    static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+    let value = headers.get(&GRPC_TIMEOUT)?.as_bytes();
+    let (unit, digits) = value.split_last()?;
+    if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let number: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    Some(match unit {
+        b'H' => Duration::from_secs(number * 3600),
+        b'M' => Duration::from_secs(number * 60),
+        b'S' => Duration::from_secs(number),
+        b'm' => Duration::from_millis(number),
+        b'u' => Duration::from_micros(number),
+        b'n' => Duration::from_nanos(number),
+        _ => return None,
+    })
+}
+
+/// What an error says that came in place of a status.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Failure {
+    /// The time was up, before anything else happened.
+    Cancelled(CancelReason, Code),
+    /// It is a status, or stands for one.
+    Status(Code),
+    /// There is no status, only a class.
+    Class(ErrorType, Code),
+}
+
+/// What `error` says, if it is of a kind that says something. What tonic's client answers is a
+/// "transport error" whose sources tell what happened.
+pub(crate) fn of_error<E: 'static>(error: &E) -> Option<Failure> {
+    let error: &dyn Any = error;
+    let first: &(dyn Error + 'static) = if let Some(status) = error.downcast_ref::<Status>() {
+        status
+    } else if let Some(transport) = error.downcast_ref::<tonic::transport::Error>() {
+        transport
+    } else if let Some(boxed) = error.downcast_ref::<Box<dyn Error + Send + Sync>>() {
+        boxed.as_ref()
+    } else {
+        error.downcast_ref::<axum::Error>()?
+    };
+    let mut code = None;
+    let mut next = Some(first);
+    while let Some(error) = next {
+        if error.is::<TimeoutExpired>() {
+            let deadline = CancelReason::Deadline;
+            return Some(Failure::Cancelled(deadline, Code::DeadlineExceeded));
+        }
+        if error.is::<ConnectError>() {
+            let class = ErrorType::of::<ConnectError>();
+            return Some(Failure::Class(class, Code::Unavailable));
+        }
+        if let Some(status) = error.downcast_ref::<Status>() {
+            code.get_or_insert(status.code());
+        }
+        if let Some(h2) = error.downcast_ref::<h2::Error>()
+            && (h2.is_remote() || h2.is_io())
+        {
+            let code = code.unwrap_or_else(|| of_reset(h2));
+            return Some(Failure::Cancelled(CancelReason::Reset, code));
+        }
+        next = error.source();
+    }
+    code.map(Failure::Status)
+}
+
+/// What gRPC says a reset stands for.
+fn of_reset(error: &h2::Error) -> Code {
+    match error.reason() {
+        Some(h2::Reason::CANCEL) => Code::Cancelled,
+        Some(h2::Reason::REFUSED_STREAM) => Code::Unavailable,
+        Some(h2::Reason::ENHANCE_YOUR_CALM) => Code::ResourceExhausted,
+        Some(h2::Reason::INADEQUATE_SECURITY) => Code::PermissionDenied,
+        Some(
+            h2::Reason::NO_ERROR
+            | h2::Reason::PROTOCOL_ERROR
+            | h2::Reason::INTERNAL_ERROR
+            | h2::Reason::FLOW_CONTROL_ERROR
+            | h2::Reason::SETTINGS_TIMEOUT
+            | h2::Reason::FRAME_SIZE_ERROR
+            | h2::Reason::COMPRESSION_ERROR
+            | h2::Reason::CONNECT_ERROR,
+        ) => Code::Internal,
+        _ => Code::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn one(name: &'static str, value: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(name, HeaderValue::from_str(value).unwrap());
+        headers
+    }
+
+    #[test]
+    fn every_code_has_its_name() {
+        for code in 0..17 {
+            let found = in_headers(&one("grpc-status", &code.to_string())).unwrap();
+            assert_eq!(
+                name(found),
+                grpc_status::ALL[usize::try_from(code).unwrap()]
+            );
+        }
+        for rubbish in ["", "17", "-1", "00", "OK", "999999999999"] {
+            let found = in_headers(&one("grpc-status", rubbish)).unwrap();
+            assert_eq!(name(found), "UNKNOWN", "{rubbish}");
+        }
+        assert_eq!(in_headers(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn timeouts_are_read_and_rubbish_is_none() {
+        let read = |text: &str| timeout(&one("grpc-timeout", text));
+        assert_eq!(read("5S"), Some(Duration::from_secs(5)));
+        assert_eq!(
+            read("99999999H"),
+            Some(Duration::from_secs(99_999_999 * 3600))
+        );
+        assert_eq!(read("250m"), Some(Duration::from_millis(250)));
+        for rubbish in ["", "S", "5", "5x", "123456789S", "+5S", "-5S", "5 S"] {
+            assert_eq!(read(rubbish), None, "{rubbish}");
+        }
+    }
+
+    #[test]
+    fn the_chain_of_an_error_is_walked() {
+        #[derive(Debug)]
+        struct Around(Box<dyn Error + Send + Sync>);
+        impl std::fmt::Display for Around {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("around")
+            }
+        }
+        impl Error for Around {
+            fn source(&self) -> Option<&(dyn Error + 'static)> {
+                Some(self.0.as_ref())
+            }
+        }
+        let boxed = |error: Box<dyn Error + Send + Sync>| -> Box<dyn Error + Send + Sync> {
+            Box::new(Around(error))
+        };
+        assert_eq!(
+            of_error(&boxed(Box::new(TimeoutExpired(())))),
+            Some(Failure::Cancelled(
+                CancelReason::Deadline,
+                Code::DeadlineExceeded
+            ))
+        );
+        assert_eq!(
+            of_error(&boxed(Box::new(ConnectError("refused".into())))),
+            Some(Failure::Class("ConnectError".into(), Code::Unavailable))
+        );
+        assert_eq!(
+            of_error(&boxed(Box::new(Status::not_found("x")))),
+            Some(Failure::Status(Code::NotFound))
+        );
+        assert_eq!(of_error(&boxed("nothing known".into())), None);
+        assert_eq!(of_error(&std::fmt::Error), None);
+    }
+}
