@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod ends;
+mod grpc;
 mod hop;
 mod http_client;
 mod http_server;
@@ -73,6 +74,8 @@ async fn every_transport_gets_every_row_right() {
     let report = Matrix::new()
         .transport(transport::<http_server::HttpServer>())
         .transport(transport::<http_client::HttpClient>())
+        .transport(transport::<grpc::GrpcServer>())
+        .transport(transport::<grpc::GrpcClient>())
         .transport(transport::<Messages<MemoryMessage>>())
         .transport(transport::<Messages<Envelope<()>>>())
         .transport(transport::<kafka::Kafka>())

@@ -150,8 +150,7 @@ impl<H> Exchange for ClientExchange<H> {
         self.call.trailers(trailers, recorded);
     }
 
-    /// A stream that ends without a status was reset: hyper shows a reset with `CANCEL` or
-    /// `NO_ERROR` as an end.
+    /// A stream that ends without a status was cut: hyper shows a reset with `NO_ERROR` as an end.
     fn outcome(&self) -> Outcome {
         if self.call.is_cut() {
             return Outcome::Cancelled(CancelReason::Reset);
