@@ -1,5 +1,7 @@
 //! What is measured, one file per suite.
 
+mod grpc_client;
+mod grpc_server;
 mod http_client;
 mod http_server;
 mod http_stream;
@@ -48,6 +50,8 @@ impl Suite {
         kafka_inject::SUITE,
         kafka_extract::SUITE,
         kafka_process::SUITE,
+        grpc_server::SUITE,
+        grpc_client::SUITE,
     ];
 
     /// The suite of that name.

@@ -1,4 +1,5 @@
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::LazyLock;
@@ -52,12 +53,17 @@ where
             .map_or_else(|| Cow::Owned(path.to_owned()), Cow::Borrowed);
         let name = common.hooks.span_name(&head);
         let name = name.unwrap_or_else(|| method.clone());
-        let server = options.target.clone().or_else(|| server_of(&head, common));
+        // Looked up once, and only where it is recorded.
+        let server = OnceCell::new();
+        let server = || {
+            let look = || options.target.clone().or_else(|| server_of(&head, common));
+            server.get_or_init(look).clone()
+        };
         let exchange = || Self {
             options: Arc::clone(options),
             call: Call::new(head.headers),
             method: method.clone(),
-            server: common.telemetry.instruments().and(server.clone()),
+            server: common.telemetry.instruments().and_then(|_| server()),
             sent: None,
         };
         let baggage = (!common.baggage.is_empty()).then(|| parent.clone());
@@ -67,10 +73,10 @@ where
             .start(exchange, |to| {
                 to.push(rpc::SYSTEM_NAME, rpc::system::GRPC);
                 to.push(rpc::METHOD, method.clone());
-                if let Some(Target { address, port }) = &server {
-                    to.push(server::ADDRESS, Arc::clone(address));
+                if let Some(Target { address, port }) = server() {
+                    to.push(server::ADDRESS, address);
                     if let Some(port) = port {
-                        to.push(server::PORT, i64::from(*port));
+                        to.push(server::PORT, i64::from(port));
                     }
                 }
                 to.extend(
