@@ -81,7 +81,11 @@ macro_rules! inner {
         service_fn(move |$request: Request<()>| {
             let handler = Handler::clone(&$handler);
             let passed_on = $passed_on;
-            async move { handler(passed_on.unwrap_or_else(sent_on)).await.map(response) }
+            async move {
+                handler(passed_on.unwrap_or_else(sent_on))
+                    .await
+                    .map(response)
+            }
         })
     };
 }

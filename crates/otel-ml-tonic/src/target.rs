@@ -85,10 +85,18 @@ mod tests {
             ("unix:///run/x.sock", "/run/x.sock", None),
             ("unix:/run/x.sock", "/run/x.sock", None),
             ("http://models.example", "models.example", Some(80)),
-            ("https://me:pass@models.example/base", "models.example", Some(443)),
+            (
+                "https://me:pass@models.example/base",
+                "models.example",
+                Some(443),
+            ),
             ("https://[::1]:8443", "::1", Some(8443)),
             ("ipv6:[::1]:80", "::1", Some(80)),
-            ("ipv4:10.0.0.1:80,10.0.0.2:80", "ipv4:10.0.0.1:80,10.0.0.2:80", None),
+            (
+                "ipv4:10.0.0.1:80,10.0.0.2:80",
+                "ipv4:10.0.0.1:80,10.0.0.2:80",
+                None,
+            ),
             ("xds:///service", "xds:///service", None),
             ("host:port", "host:port", None),
         ] {

@@ -60,6 +60,9 @@ async fn e21_ten_thousand_messages_take_bounded_memory_and_are_counted() {
         assert!(span.attributes.len() < 20);
     }
     // Two connections' ends hold a window of HTTP/2 each, whatever passes by.
-    assert!(peak < MESSAGES * SIZE / 2, "{peak} bytes for 10 MB that pass by");
+    assert!(
+        peak < MESSAGES * SIZE / 2,
+        "{peak} bytes for 10 MB that pass by"
+    );
     assert!(kept < 100_000, "{kept} bytes are kept");
 }

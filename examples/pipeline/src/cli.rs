@@ -26,13 +26,14 @@ Examples:
   pipeline --corpus ~/notes --slow rerank=200 \"What did we decide about retries?\"
   pipeline --requests 200 --concurrency 16 --json spans.jsonl --metrics metrics.jsonl
   pipeline --serve 8080
+  pipeline --hops http \"When does a span end?\"
   pipeline --otlp http://localhost:4318 --log json \"When does a span end?\"
 
 Exit status: 0 when all went well, 1 when a request failed or a trace was not as it must be,
 2 when an option is wrong. Telemetry that a Collector did not take is told on stderr.";
 
 /// Answers a question from a folder of text files, by eight services that call each other over
-/// HTTP, and shows the trace of it.
+/// HTTP, gRPC and Kafka, and shows the trace of it.
 #[derive(Debug, Parser)]
 #[command(name = "pipeline", version, after_help = EXAMPLES)]
 pub struct Args {
@@ -55,8 +56,8 @@ pub struct Args {
     #[arg(long, value_name = "STAGE=MS", value_parser = slow)]
     pub slow: Vec<(Stage, Duration)>,
 
-    /// By what the services call each other
-    #[arg(long, value_name = "HOPS", value_enum, default_value_t = Hops::All)]
+    /// What the services call each other by
+    #[arg(long, value_name = "HOPS", value_enum, default_value_t = Hops::Mixed)]
     pub hops: Hops,
 
     /// How many milliseconds each token of an answer takes
@@ -320,6 +321,7 @@ mod tests {
                 "'--otlp-protocol <PROTOCOL>'",
             ),
             (&["--log", "xml"], "'--log [<FORMAT>]'"),
+            (&["--hops", "carrier-pigeon"], "'--hops <HOPS>'"),
             (&["--bogus"], "--bogus"),
         ] {
             let error = parse(options).unwrap_err();

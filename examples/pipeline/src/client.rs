@@ -79,6 +79,14 @@ pub enum CallError {
         /// Where it went.
         topic: &'static str,
     },
+    /// A call by gRPC that failed, at once or in the middle of its answers.
+    #[error("{path} answered {:?}: {}", .status.code(), .status.message())]
+    Failed {
+        /// What was called.
+        path: &'static str,
+        /// What the service said, or what became of the connection.
+        status: Box<tonic::Status>,
+    },
     /// The answer broke off.
     #[error("the answer of {path} broke off")]
     Cut {
@@ -103,8 +111,11 @@ impl CallError {
     pub fn class(&self) -> ErrorType {
         ErrorType::new(match self {
             Self::Unreachable { .. } | Self::Unsent { .. } => "upstream_unreachable",
+            Self::Failed { status, .. } if status.code() == tonic::Code::Unavailable => {
+                "upstream_unreachable"
+            }
             Self::Unanswered { .. } => "timeout",
-            Self::Refused { .. } => "upstream_refused",
+            Self::Refused { .. } | Self::Failed { .. } => "upstream_refused",
             Self::Cut { .. } => "upstream_cut",
             Self::Unexpected { .. } => "upstream_unexpected",
         })

@@ -1,8 +1,8 @@
 //! An inference platform in one process: eight services that answer questions from a folder of
 //! text files, each with telemetry of its own, and the command that runs them.
 //!
-//! Start with [`hops`]: a file for each service, to copy from. [`client`] is how they call each
-//! other, [`pipeline`] starts them, [`telemetry`] sets their providers up, [`engine`] is what
+//! Start with [`hops`]: a file for each service, to copy from. [`client`] and [`rpc`] are how they
+//! call each other, [`pipeline`] starts them, [`telemetry`] sets their providers up, [`engine`] is what
 //! they compute.
 
 pub mod app;
@@ -17,6 +17,7 @@ pub mod openai;
 pub mod pipeline;
 pub mod print;
 pub mod problem;
+pub mod rpc;
 pub mod service;
 pub mod telemetry;
 pub mod verify;

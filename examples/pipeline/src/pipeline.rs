@@ -13,24 +13,27 @@ use tokio::net::TcpListener;
 use crate::client::Client;
 use crate::engine::corpus::Corpus;
 use crate::engine::retrieve::Index;
-use crate::hops::gateway::Backends;
+use crate::hops::gateway::{Backends, Way};
 use crate::hops::generate::Generator;
 use crate::hops::{
     Hop, Stage, embed, features, gateway, generate, postprocess, preprocess, rerank, retrieve,
 };
 use crate::kafka::{Broker, Consuming, Requests};
+use crate::rpc::Rpc;
 use crate::service::Service;
 use crate::telemetry::Outputs;
 
-/// By what the services call each other.
+/// What the services call each other by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Hops {
-    /// HTTP alone.
+    /// Each hop by what suits it: the embedding by gRPC, the retrieval over Kafka (the broker that
+    /// KAFKA_BOOTSTRAP names, else one inside the process), the others by HTTP
+    Mixed,
+    /// All by HTTP
     #[default]
     Http,
-    /// The retrieve hop over Kafka: the broker that KAFKA_BOOTSTRAP names, else one inside the
-    /// process.
-    All,
+    /// By gRPC what offers it, the embedding and the generation; the others by HTTP
+    Grpc,
 }
 
 /// How slow the pipeline is to be, and what its hops go by.
@@ -76,9 +79,17 @@ impl Pipeline {
         let mut others = Vec::new();
         let mut start = async |router: Router| {
             let service = Service::start(Service::listen(0).await?, router)?;
-            let client = Client::new(&front.telemetry, service.address());
+            let address = service.address();
             others.push(service);
-            io::Result::Ok(client)
+            io::Result::Ok(address)
+        };
+        let client = |address| Client::new(&front.telemetry, address);
+        let way = |is_grpc, address| {
+            io::Result::Ok(if is_grpc {
+                Way::Grpc(Rpc::new(&front.telemetry, address)?)
+            } else {
+                Way::Http(client(address))
+            })
         };
 
         let (embedding, retrieval) = (hop(Stage::Embed), hop(Stage::Retrieve));
@@ -91,38 +102,30 @@ impl Pipeline {
             corpus: Arc::clone(corpus),
             token_delay: pace.token_delay,
         };
+        let embed = start(embed::router(embedding, embedder)).await?;
+        let generate = start(generate::router(generator)).await?;
+        let rerank = rerank::router(reranking, Arc::clone(corpus), weights, pace.reranking);
+        let preprocess = preprocess::router(hop(Stage::Preprocess));
+        let postprocess = postprocess::router(hop(Stage::Postprocess), Arc::clone(corpus));
         let mut consuming = Vec::new();
         let mut broker = None;
-        let retrieve = match pace.hops {
-            Hops::Http => {
-                let client = start(retrieve::router(retrieval, index)).await?;
-                retrieve::Caller::Http(Box::new(client))
-            }
-            Hops::All => {
-                let broker = broker.insert(Broker::new().map_err(io::Error::other)?);
-                let (requests, both) = over_kafka(broker, &front, retrieval, index).await?;
-                consuming.extend(both);
-                retrieve::Caller::Kafka(requests)
-            }
+        let retrieve = if pace.hops == Hops::Mixed {
+            let broker = broker.insert(Broker::new().map_err(io::Error::other)?);
+            let (requests, both) = over_kafka(broker, &front, retrieval, index).await?;
+            consuming.extend(both);
+            retrieve::Caller::Kafka(requests)
+        } else {
+            let service = start(retrieve::router(retrieval, index)).await?;
+            retrieve::Caller::Http(Box::new(client(service)))
         };
         let backends = Backends {
+            preprocess: client(start(preprocess).await?),
+            features: client(start(features::router(hop(Stage::Features))).await?),
+            embed: way(pace.hops != Hops::Http, embed)?,
             retrieve,
-            preprocess: start(preprocess::router(hop(Stage::Preprocess))).await?,
-            features: start(features::router(hop(Stage::Features))).await?,
-            embed: start(embed::router(embedding, embedder)).await?,
-            rerank: start(rerank::router(
-                reranking,
-                Arc::clone(corpus),
-                weights,
-                pace.reranking,
-            ))
-            .await?,
-            generate: start(generate::router(generator)).await?,
-            postprocess: start(postprocess::router(
-                hop(Stage::Postprocess),
-                Arc::clone(corpus),
-            ))
-            .await?,
+            rerank: client(start(rerank).await?),
+            generate: way(pace.hops == Hops::Grpc, generate)?,
+            postprocess: client(start(postprocess).await?),
         };
         Ok(Self {
             gateway: Service::start(gateway, gateway::router(front, backends))?,

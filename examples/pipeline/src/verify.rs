@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use otel_ml::opentelemetry::trace::{SpanId, SpanKind, TraceId};
 use otel_ml::opentelemetry::{Array, Value};
-use otel_ml::semconv::{http as keys, messaging, url};
+use otel_ml::semconv::{http as keys, messaging, rpc, url};
 use otel_ml_testing::SpanExt as _;
 
 use crate::asker;
@@ -138,14 +138,16 @@ impl<'a> Trace<'a> {
     }
 }
 
-/// An HTTP request; the call of a model is a CLIENT span, too.
+/// An HTTP request or a gRPC call; the call of a model is a CLIENT span, too.
 fn is_sent(ended: &Ended) -> bool {
-    ended.span.span_kind == SpanKind::Client && ended.span.has(url::FULL)
+    let is_request = ended.span.has(url::FULL) || ended.span.has(rpc::METHOD);
+    ended.span.span_kind == SpanKind::Client && is_request
 }
 
 fn request_id(ended: &Ended) -> Option<String> {
-    let key = format!("{}{REQUEST_ID}", keys::REQUEST_HEADER_PREFIX);
-    match ended.span.attr(&key)? {
+    let key = |prefix| format!("{prefix}{REQUEST_ID}");
+    let of_http = ended.span.attr(&key(keys::REQUEST_HEADER_PREFIX));
+    match of_http.or_else(|| ended.span.attr(&key(rpc::REQUEST_METADATA_PREFIX)))? {
         Value::Array(Array::String(values)) => values.first().map(ToString::to_string),
         _ => None,
     }

@@ -12,9 +12,7 @@ use otel_ml_tower::otel_ml::hooks::AllHooks;
 use otel_ml_tower::otel_ml::opentelemetry::trace::SpanKind;
 use otel_ml_tower::otel_ml::opentelemetry::{Context, KeyValue};
 use otel_ml_tower::otel_ml::semconv::{ml, rpc, server};
-use otel_ml_tower::otel_ml::{
-    CancelReason, End, KnownNames, Operation, Options, Outcome, Record,
-};
+use otel_ml_tower::otel_ml::{CancelReason, End, KnownNames, Operation, Options, Outcome, Record};
 use otel_ml_tower::{Exchange, RequestHead, Streamed};
 use tonic::Code;
 

@@ -44,7 +44,10 @@ async fn e20_a_caller_that_cancels_in_mid_stream_is_no_error_on_either_side() {
         let test = TestTelemetry::new();
         let serving = traced(&test, endless()).await;
         let channel = traced_channel(&test, &serving);
-        let mut answers = begin(channel, kind, asking(["a"])).await.unwrap().into_inner();
+        let mut answers = begin(channel, kind, asking(["a"]))
+            .await
+            .unwrap()
+            .into_inner();
         assert_eq!(answers.message().await.unwrap().as_deref(), Some("first"));
         drop(answers);
         let (server, client) = both(&test).await;
@@ -136,7 +139,9 @@ async fn e20_a_server_that_answers_cancelled_at_the_deadline_is_understood() {
     let serving = plain(handler).await;
     let mut request = asking(["a"]);
     // Shorter than what the channel's own clock can tell apart.
-    request.metadata_mut().insert("grpc-timeout", "1u".parse().unwrap());
+    request
+        .metadata_mut()
+        .insert("grpc-timeout", "1u".parse().unwrap());
     let answer = call(traced_channel(&test, &serving), Kind::Unary, request).await;
     assert_eq!(answer.unwrap_err().code(), Code::Cancelled);
     assert_deadline(&test.wait_for_spans(1).await[0]);
@@ -152,7 +157,9 @@ async fn cut_by(then: impl FnOnce(h2::SendStream<Bytes>) + Send + 'static) -> (S
         let mut connection = h2::server::handshake(socket).await.unwrap();
         let (_request, mut respond) = connection.accept().await.unwrap().unwrap();
         let head = http::Response::builder().header("content-type", "application/grpc");
-        let mut body = respond.send_response(head.body(()).unwrap(), false).unwrap();
+        let mut body = respond
+            .send_response(head.body(()).unwrap(), false)
+            .unwrap();
         // A string "x", as protobuf has it.
         body.send_data(Bytes::from_static(&[0, 0, 0, 0, 3, 10, 1, b'x']), false)
             .unwrap();
@@ -170,7 +177,10 @@ async fn cut_by(then: impl FnOnce(h2::SendStream<Bytes>) + Send + 'static) -> (S
     read.send(()).unwrap();
     let error = answers.message().await.unwrap_err();
     let span = test.wait_for_spans(1).await.remove(0);
-    assert_eq!(test.metrics().histogram("rpc.client.call.duration").count(), 1);
+    assert_eq!(
+        test.metrics().histogram("rpc.client.call.duration").count(),
+        1
+    );
     (span, error.code())
 }
 
@@ -248,7 +258,10 @@ async fn a_server_that_goes_away_in_mid_stream_ends_both_spans() {
         });
         let serving = started.await.unwrap();
         let channel = traced_channel(&test, &serving);
-        let mut answers = begin(channel, kind, asking(["a"])).await.unwrap().into_inner();
+        let mut answers = begin(channel, kind, asking(["a"]))
+            .await
+            .unwrap()
+            .into_inner();
         assert_eq!(answers.message().await.unwrap().as_deref(), Some("first"));
         process.shutdown_background();
         answers.message().await.unwrap_err();
@@ -301,6 +314,10 @@ async fn a_head_without_a_reader_ends_when_it_is_dropped() {
     let test = TestTelemetry::new();
     let serving = plain(endless()).await;
     let channel = traced_channel(&test, &serving);
-    drop(begin(channel, Kind::ServerStream, asking(["a"])).await.unwrap());
+    drop(
+        begin(channel, Kind::ServerStream, asking(["a"]))
+            .await
+            .unwrap(),
+    );
     assert_dropped(&test.wait_for_spans(1).await[0]);
 }

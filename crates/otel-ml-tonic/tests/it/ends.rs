@@ -30,7 +30,11 @@ async fn every_kind_of_call_is_one_span_on_either_side() {
             let three = |is_there: bool| is_there.then(|| "3".to_owned());
             let (asked, answered) = (kind.streams_requests(), kind == Kind::Bidi);
             assert_eq!(count("ml.request.message.count"), three(asked), "{kind:?}");
-            assert_eq!(count("ml.response.message.count"), three(answered), "{kind:?}");
+            assert_eq!(
+                count("ml.response.message.count"),
+                three(answered),
+                "{kind:?}"
+            );
         }
         assert_eq!(server.str("network.peer.address"), "127.0.0.1");
         assert!(server.int("network.peer.port") > 0);
@@ -133,7 +137,11 @@ async fn e20_six_statuses_are_errors_of_a_server_and_all_of_a_client() {
 async fn a_panic_is_a_panic_without_a_status() {
     for kind in Kind::ALL {
         let test = TestTelemetry::new();
-        let serving = traced(&test, handler(async |_| std::panic::panic_any("on purpose"))).await;
+        let serving = traced(
+            &test,
+            handler(async |_| std::panic::panic_any("on purpose")),
+        )
+        .await;
         let channel = crate::support::channel(&serving);
         call(channel, kind, asking(["a"])).await.unwrap_err();
         let spans = test.wait_for_spans(1).await;

@@ -60,7 +60,9 @@ async fn errors_are_labelled_on_the_side_that_they_are_errors_of() {
     test.wait_for_spans(2).await;
     let metrics = test.metrics();
     let server = metrics.histogram("rpc.server.call.duration");
-    let server = server.with("rpc.status_code", "NOT_FOUND").without("error.type");
+    let server = server
+        .with("rpc.status_code", "NOT_FOUND")
+        .without("error.type");
     assert_eq!(server.count(), 1);
     let client = metrics.histogram("rpc.client.call.duration");
     let client = client.with("rpc.status_code", "NOT_FOUND");
@@ -101,11 +103,16 @@ async fn labels_of_ones_own_and_genai_metrics_are_recorded() {
         Ok(answers(["x"]))
     });
     let serving = serve(layer.build(), Echo::new(handler)).await;
-    call(channel(&serving), Kind::Unary, asking(["a"])).await.unwrap();
+    call(channel(&serving), Kind::Unary, asking(["a"]))
+        .await
+        .unwrap();
     test.wait_for_spans(1).await;
     let metrics = test.metrics();
     let durations = metrics.histogram("rpc.server.call.duration");
     assert_eq!(durations.with("shard", "a").count(), 1);
     let served = metrics.histogram("gen_ai.server.request.duration");
-    assert_eq!(served.with("gen_ai.operation.name", "embeddings").count(), 1);
+    assert_eq!(
+        served.with("gen_ai.operation.name", "embeddings").count(),
+        1
+    );
 }

@@ -33,9 +33,8 @@ async fn e20_an_unknown_method_is_other_with_its_original() {
         assert_eq!(span.str("rpc.method_original"), &path[1..]);
         assert_eq!(span.str("rpc.status_code"), "UNIMPLEMENTED");
         assert_eq!(span.str("error.type"), "UNIMPLEMENTED");
-        let of_method = |span: &&otel_ml_testing::opentelemetry::KeyValue| {
-            span.key.as_str() == "rpc.method"
-        };
+        let of_method =
+            |span: &&otel_ml_testing::opentelemetry::KeyValue| span.key.as_str() == "rpc.method";
         assert_eq!(span.attributes.iter().filter(of_method).count(), 1);
         let metrics = test.metrics();
         let point = metrics.histogram("rpc.server.call.duration");
@@ -50,7 +49,9 @@ async fn a_method_made_up_is_no_label_however_often() {
     for path in ["/test.Echo/A", "/test.Echo/A", "/test.Echo/B"] {
         made_up(&serving, path).await;
     }
-    call(channel(&serving), Kind::Unary, asking(["a"])).await.unwrap();
+    call(channel(&serving), Kind::Unary, asking(["a"]))
+        .await
+        .unwrap();
     test.wait_for_spans(4).await;
     let metrics = test.metrics();
     let durations = metrics.histogram("rpc.server.call.duration");
@@ -63,7 +64,9 @@ async fn a_method_is_learnt_from_its_first_answer() {
     let test = TestTelemetry::new();
     let serving = traced(&test, echo()).await;
     for _ in 0..2 {
-        call(channel(&serving), Kind::Unary, asking(["a"])).await.unwrap();
+        call(channel(&serving), Kind::Unary, asking(["a"]))
+            .await
+            .unwrap();
     }
     let spans = test.wait_for_spans(2).await;
     for span in &spans {
@@ -108,7 +111,9 @@ async fn a_known_method_that_refuses_a_call_as_unimplemented_is_known() {
     let layer = OtelMlLayer::builder().telemetry(test.telemetry());
     let layer = layer.methods(["/test.Echo/Unary"]).build();
     let serving = serve(layer, Echo::new(refusing)).await;
-    call(channel(&serving), Kind::Unary, asking(["a"])).await.unwrap_err();
+    call(channel(&serving), Kind::Unary, asking(["a"]))
+        .await
+        .unwrap_err();
     let spans = test.wait_for_spans(1).await;
     let span = spans.named(Kind::Unary.method());
     assert_eq!(span.str("rpc.method"), Kind::Unary.method());

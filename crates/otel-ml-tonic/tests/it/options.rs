@@ -26,10 +26,7 @@ use crate::support::{
 
 async fn one_call<H>(layer: ConfiguredOtelMlLayer<H>, handler: Handler, request: Request<Items>)
 where
-    H: for<'a> otel_ml_tonic::otel_ml::hooks::AllHooks<RequestHead<'a>>
-        + Send
-        + Sync
-        + 'static,
+    H: for<'a> otel_ml_tonic::otel_ml::hooks::AllHooks<RequestHead<'a>> + Send + Sync + 'static,
 {
     let serving = serve(layer, Echo::new(handler)).await;
     call(channel(&serving), Kind::Unary, request).await.unwrap();
@@ -40,7 +37,9 @@ where
 fn with_metadata() -> Handler {
     Arc::new(|_| {
         let mut response = Response::new(answers(["x"]));
-        response.metadata_mut().insert("x-kind", "cold".parse().unwrap());
+        response
+            .metadata_mut()
+            .insert("x-kind", "cold".parse().unwrap());
         response
             .metadata_mut()
             .insert("set-cookie", "S3CRET".parse().unwrap());
@@ -68,7 +67,11 @@ async fn metadata_is_recorded_from_lists_binary_keys_too_and_secrets_never() {
         .build();
     let mut request = with(
         asking(["a"]),
-        [("x-tenant", "acme"), ("x-tenant", "b"), ("authorization", "S3CRET")],
+        [
+            ("x-tenant", "acme"),
+            ("x-tenant", "b"),
+            ("authorization", "S3CRET"),
+        ],
     );
     let id = MetadataValue::from_bytes(&[1, 2, 3]);
     request.metadata_mut().insert_bin("x-id-bin", id);
@@ -89,18 +92,28 @@ async fn metadata_of_the_trailers_is_recorded_with_that_of_the_head() {
     let test = TestTelemetry::new();
     let handler: Handler = Arc::new(|_| {
         let mut late = tonic::Status::internal("late");
-        late.metadata_mut().insert("x-kind", "warm".parse().unwrap());
+        late.metadata_mut()
+            .insert("x-kind", "warm".parse().unwrap());
         let items = crate::support::items(futures_util::stream::iter([Err(late)]));
         let mut response = Response::new(items);
-        response.metadata_mut().insert("x-kind", "cold".parse().unwrap());
+        response
+            .metadata_mut()
+            .insert("x-kind", "cold".parse().unwrap());
         Box::pin(async { Ok(response) })
     });
     let layer = OtelMlLayer::builder().telemetry(test.telemetry());
-    let serving = serve(layer.response_metadata(["x-kind"]).build(), Echo::new(handler)).await;
+    let serving = serve(
+        layer.response_metadata(["x-kind"]).build(),
+        Echo::new(handler),
+    )
+    .await;
     let answer = call(channel(&serving), Kind::ServerStream, asking(["a"])).await;
     answer.unwrap_err();
     let spans = test.wait_for_spans(1).await;
-    assert_eq!(spans[0].strings("rpc.response.metadata.x-kind"), ["cold", "warm"]);
+    assert_eq!(
+        spans[0].strings("rpc.response.metadata.x-kind"),
+        ["cold", "warm"]
+    );
 }
 
 #[tokio::test]
@@ -162,7 +175,9 @@ async fn a_parent_is_continued_linked_or_ignored() {
         (ParentPolicy::Ignore, false, 0),
     ] {
         let test = TestTelemetry::new();
-        let layer = OtelMlLayer::builder().telemetry(test.telemetry()).parent(policy);
+        let layer = OtelMlLayer::builder()
+            .telemetry(test.telemetry())
+            .parent(policy);
         let request = with(asking(["a"]), [("traceparent", SAMPLED)]);
         one_call(layer.build(), echo(), request).await;
         let span = test.spans().remove(0);
@@ -172,7 +187,9 @@ async fn a_parent_is_continued_linked_or_ignored() {
         assert_eq!(is_same, has_parent, "{policy:?}");
     }
     let test = TestTelemetry::new();
-    let layer = OtelMlLayer::builder().telemetry(test.telemetry()).public_endpoint();
+    let layer = OtelMlLayer::builder()
+        .telemetry(test.telemetry())
+        .public_endpoint();
     let request = with(asking(["a"]), [("traceparent", SAMPLED)]);
     one_call(layer.build(), echo(), request).await;
     let span = test.spans().remove(0);
@@ -184,7 +201,9 @@ async fn a_parent_is_continued_linked_or_ignored() {
 async fn the_trace_id_is_told_where_wanted() {
     let test = TestTelemetry::new();
     let name = http::HeaderName::from_static("x-trace-id");
-    let layer = OtelMlLayer::builder().telemetry(test.telemetry()).trace_id_header(name);
+    let layer = OtelMlLayer::builder()
+        .telemetry(test.telemetry())
+        .trace_id_header(name);
     let serving = serve(layer.build(), Echo::new(echo())).await;
     let request = with(asking(["a"]), [("traceparent", SAMPLED)]);
     let answer = crate::support::begin(channel(&serving), Kind::ServerStream, request).await;
@@ -203,7 +222,9 @@ async fn a_layer_keeps_the_name_of_a_service_and_its_bodies_type() {
     // Within axum's router, whose body is another.
     let routes = tonic::service::Routes::new(Echo::new(echo()));
     let router = routes.into_axum_router().layer(layer);
-    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))
+        .await
+        .unwrap();
     let address = listener.local_addr().unwrap();
     let router = router.into_make_service_with_connect_info::<std::net::SocketAddr>();
     let serving = crate::support::serving_at(address, async move {
@@ -244,7 +265,11 @@ async fn interceptors_pass_the_context_on() {
         let mut request = Request::new(());
         *request.metadata_mut() = asked.metadata;
         let request = OtelMlInterceptor::new(telemetry.clone()).call(request);
-        let sender = request.unwrap().extensions().get::<SenderContext>().cloned();
+        let sender = request
+            .unwrap()
+            .extensions()
+            .get::<SenderContext>()
+            .cloned();
         *keep.lock().unwrap() = sender;
         std::future::ready(Ok(answers(["x"])))
     });
@@ -297,7 +322,9 @@ async fn a_server_that_records_nothing_passes_the_context_on() {
 async fn the_server_is_told_by_the_request_where_the_layer_was_not() {
     let test = TestTelemetry::new();
     let serving = traced(&test, echo()).await;
-    let layer = OtelMlClientLayer::builder().telemetry(test.telemetry()).build();
+    let layer = OtelMlClientLayer::builder()
+        .telemetry(test.telemetry())
+        .build();
     let origin = format!("http://{}", serving.address).parse().unwrap();
     let channel = layer.layer(channel(&serving));
     let mut grpc = tonic::client::Grpc::with_origin(channel, origin);

@@ -59,7 +59,13 @@ async fn sixty_four_streams_on_one_connection_keep_their_traces() {
     let all_are_open = Arc::new(Barrier::new(STREAMS));
     let telemetry = test.telemetry();
     let handler = handler(move |asked: Asked| {
-        let expected = asked.metadata.get("x-trace").unwrap().to_str().unwrap().to_owned();
+        let expected = asked
+            .metadata
+            .get("x-trace")
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned();
         let (barrier, telemetry) = (Arc::clone(&all_are_open), telemetry.clone());
         let step = move |text: Result<String, tonic::Status>| {
             let (barrier, telemetry) = (Arc::clone(&barrier), telemetry.clone());
@@ -141,7 +147,10 @@ async fn compressed_streams_are_counted_too() {
     for span in [&server, &client] {
         assert_eq!(span.int("ml.request.message.count"), 5);
         assert_eq!(span.int("ml.response.message.count"), 5);
-        assert!(span.int("ml.response.size") < 5_000, "it is what goes over the wire");
+        assert!(
+            span.int("ml.response.size") < 5_000,
+            "it is what goes over the wire"
+        );
     }
 }
 
@@ -166,7 +175,9 @@ async fn tls_changes_nothing() {
     let roots = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(cert.pem()));
     let endpoint = Endpoint::from_shared(format!("https://localhost:{}", address.port()));
     let endpoint = endpoint.unwrap().tls_config(roots).unwrap();
-    let layer = OtelMlClientLayer::builder().telemetry(test.telemetry()).endpoint(&endpoint);
+    let layer = OtelMlClientLayer::builder()
+        .telemetry(test.telemetry())
+        .endpoint(&endpoint);
     let channel = layer.build().layer(endpoint.connect_lazy());
     for kind in Kind::ALL {
         call(channel.clone(), kind, asking(["a"])).await.unwrap();

@@ -9,11 +9,11 @@ use std::task::{Context, Poll};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _, stream};
 use http::uri::PathAndQuery;
-use otel_ml_tonic::client::OtelMlClient;
-use otel_ml_tonic::{OtelMlClientLayer, OtelMlLayer};
 use otel_ml_testing::TestTelemetry;
 use otel_ml_testing::opentelemetry::trace::SpanKind;
 use otel_ml_testing::opentelemetry_sdk::trace::SpanData;
+use otel_ml_tonic::client::OtelMlClient;
+use otel_ml_tonic::{OtelMlClientLayer, OtelMlLayer};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -162,9 +162,8 @@ where
             grpc = grpc.accept_compressed(gzip).send_compressed(gzip);
         }
         let handler = Arc::clone(&self.handler);
-        let one = |request: Request<String>| {
-            request.map(|text| items(stream::once(async { Ok(text) })))
-        };
+        let one =
+            |request: Request<String>| request.map(|text| items(stream::once(async { Ok(text) })));
         let many = |request: Request<Streaming<String>>| request.map(items);
         let handle = move |request: Request<Items>| {
             let (metadata, _, messages) = request.into_parts();
@@ -176,7 +175,9 @@ where
             let item = item.ok_or_else(|| Status::internal("no answer"))?;
             Ok(Response::from_parts(metadata, item, extensions))
         };
-        let kind = Kind::ALL.into_iter().find(|kind| kind.path() == request.uri().path());
+        let kind = Kind::ALL
+            .into_iter()
+            .find(|kind| kind.path() == request.uri().path());
         async move {
             Ok(match kind {
                 Some(Kind::Unary) => {
@@ -355,7 +356,11 @@ where
     } else {
         request.map(|messages| items(messages.take(1)))
     };
-    begin(channel, kind, request).await?.into_inner().try_collect().await
+    begin(channel, kind, request)
+        .await?
+        .into_inner()
+        .try_collect()
+        .await
 }
 
 /// A call that the client takes for a unary one, whatever the server makes of it.

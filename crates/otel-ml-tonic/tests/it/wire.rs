@@ -25,7 +25,10 @@ fn keeping() -> (Seen, Handler) {
     (seen, handler)
 }
 
-fn caller(test: &TestTelemetry, traceparent: &str) -> otel_ml_tonic::otel_ml::opentelemetry::Context {
+fn caller(
+    test: &TestTelemetry,
+    traceparent: &str,
+) -> otel_ml_tonic::otel_ml::opentelemetry::Context {
     let pairs = [
         ("traceparent", traceparent),
         ("tracestate", "ot=th:8;rv:9,vendor@sys=1"),
@@ -53,7 +56,10 @@ async fn e23_an_unsampled_parent_is_passed_on_with_all_it_carries() {
         call(channel, kind, request).with_context(cx).await.unwrap();
         let metadata = seen.lock().unwrap().take().unwrap();
         assert_eq!(metadata.get("traceparent").unwrap(), UNSAMPLED);
-        assert_eq!(metadata.get("tracestate").unwrap(), "ot=th:8;rv:9,vendor@sys=1");
+        assert_eq!(
+            metadata.get("tracestate").unwrap(),
+            "ot=th:8;rv:9,vendor@sys=1"
+        );
         assert_eq!(metadata.get("baggage").unwrap(), "user.tier=pro");
         assert!(test.spans().is_empty() && test.open_spans().is_empty());
     }
@@ -65,14 +71,23 @@ async fn e01_a_client_replaces_what_was_there_and_sends_one_of_each() {
     let (seen, handler) = keeping();
     let serving = plain(handler).await;
     let stale = [
-        ("traceparent", "00-11111111111111111111111111111111-1111111111111111-01"),
-        ("traceparent", "00-22222222222222222222222222222222-2222222222222222-01"),
+        (
+            "traceparent",
+            "00-11111111111111111111111111111111-1111111111111111-01",
+        ),
+        (
+            "traceparent",
+            "00-22222222222222222222222222222222-2222222222222222-01",
+        ),
         ("tracestate", "stale=1"),
     ];
     let channel = traced_channel(&test, &serving);
     let cx = caller(&test, SAMPLED);
     let request = with(asking(["a"]), stale);
-    call(channel, Kind::Unary, request).with_context(cx).await.unwrap();
+    call(channel, Kind::Unary, request)
+        .with_context(cx)
+        .await
+        .unwrap();
     let metadata = seen.lock().unwrap().take().unwrap();
     let span = test.wait_for_spans(1).await.remove(0);
     let sent: Vec<_> = metadata.get_all("traceparent").iter().collect();
@@ -105,9 +120,16 @@ async fn flags_beyond_sampled_are_accepted_and_kept() {
     call(channel(&near), Kind::Unary, request).await.unwrap();
     let metadata = seen.lock().unwrap().take().unwrap();
     let sent = metadata.get("traceparent").unwrap().to_str().unwrap();
-    assert!(sent.starts_with(&format!("00-{TRACE}-")) && sent.ends_with("-03"), "{sent}");
+    assert!(
+        sent.starts_with(&format!("00-{TRACE}-")) && sent.ends_with("-03"),
+        "{sent}"
+    );
     let spans = test.wait_for_spans(2).await;
-    assert!(spans.iter().all(|span| span.span_context.trace_id().to_string() == TRACE));
+    assert!(
+        spans
+            .iter()
+            .all(|span| span.span_context.trace_id().to_string() == TRACE)
+    );
 }
 
 #[tokio::test]

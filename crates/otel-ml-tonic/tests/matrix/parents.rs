@@ -11,9 +11,7 @@ use otel_ml_tonic::otel_ml::{MlSpan, Telemetry, stage};
 use tokio::sync::Barrier;
 use tracing_subscriber::layer::SubscriberExt as _;
 
-use crate::support::{
-    Asked, Handler, PARENT, SAMPLED, TRACE, UNSAMPLED, answers, echo, handler,
-};
+use crate::support::{Asked, Handler, PARENT, SAMPLED, TRACE, UNSAMPLED, answers, echo, handler};
 use crate::world::{Side, Tested, World, from_afar, headers, sent_on};
 
 async fn refused(tested: Tested, pairs: &[(&'static str, &str)], anomaly: &str) {
@@ -103,7 +101,10 @@ pub(crate) async fn unsampled(tested: Tested) {
 pub(crate) async fn filtered(tested: Tested) {
     let test = TestTelemetry::new();
     let sent = from_afar(SAMPLED);
-    assert_eq!(passed_on(tested, test.telemetry(), false, &sent).await, sent);
+    assert_eq!(
+        passed_on(tested, test.telemetry(), false, &sent).await,
+        sent
+    );
     assert!(test.spans().is_empty() && test.open_spans().is_empty());
     assert!(!test.metrics().has(tested.duration()));
 }
@@ -186,9 +187,7 @@ pub(crate) async fn children_instrumented(tested: Tested) {
     let call = tested.only(&test).await;
     let mut spans = test.spans();
     // What tonic's own parts have instrumented is of no interest here.
-    spans.retain(|span| {
-        ["instrumented", "inner"].contains(&&*span.name) || span.name == call.name
-    });
+    spans.retain(|span| ["instrumented", "inner"].contains(&&*span.name) || span.name == call.name);
     assert_one_trace(&spans);
     let around = spans.named("instrumented");
     if is_server {

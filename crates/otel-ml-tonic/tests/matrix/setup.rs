@@ -26,7 +26,8 @@ pub(crate) async fn sensitive_headers(tested: Tested) {
     let test = TestTelemetry::new();
     let handler = handler(async |_: Asked| {
         let mut late = Status::not_found("S3CRET");
-        late.metadata_mut().insert("set-cookie", "S3CRET".parse().unwrap());
+        late.metadata_mut()
+            .insert("set-cookie", "S3CRET".parse().unwrap());
         Err(late)
     });
     let secrets = headers(&[
@@ -47,7 +48,10 @@ pub(crate) async fn no_sdk(tested: Tested) {
     let is_recording = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&is_recording);
     let handler = handler(move |asked: Asked| {
-        assert!(asked.metadata.get("traceparent").is_none(), "there is no propagator either");
+        assert!(
+            asked.metadata.get("traceparent").is_none(),
+            "there is no propagator either"
+        );
         seen.fetch_or(MlSpan::current().is_recording(), Ordering::SeqCst);
         std::future::ready(Ok(answers(["x"])))
     });

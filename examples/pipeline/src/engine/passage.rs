@@ -56,11 +56,11 @@ pub enum UnitKind {
 }
 
 impl PassageId {
-    pub(super) fn of_index(index: usize) -> Self {
+    pub(crate) fn of_index(index: usize) -> Self {
         Self(index)
     }
 
-    pub(super) fn index(self) -> usize {
+    pub(crate) fn index(self) -> usize {
         self.0
     }
 }

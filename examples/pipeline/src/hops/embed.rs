@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::{Hop, PROVIDER};
 use crate::engine::corpus::Corpus;
 use crate::engine::embed::{Embedder, Embedding};
+use crate::rpc::proto;
+use crate::rpc::proto::embedder_server::EmbedderServer;
 
 /// The embedding model.
 pub const MODEL: &str = "hashed-terms-384";
@@ -39,30 +41,53 @@ pub fn load(hop: &Hop, corpus: &Corpus) -> Arc<Embedder> {
     })
 }
 
-/// `POST /embed`.
+/// `POST /embed`, and `pipeline.Embedder/Embed` by gRPC.
 pub fn router(hop: Hop, embedder: Arc<Embedder>) -> Router {
-    Router::new()
-        .route("/embed", post(embed))
-        .layer(hop.layer())
-        .with_state((hop, embedder))
+    let rpc = hop.rpc(EmbedderServer::new(Served {
+        hop: hop.clone(),
+        embedder: Arc::clone(&embedder),
+    }));
+    let http = Router::new().route("/embed", post(embed));
+    let http = http.layer(hop.layer()).with_state(Served { hop, embedder });
+    http.merge(rpc)
 }
 
-async fn embed(
-    State((hop, embedder)): State<(Hop, Arc<Embedder>)>,
-    Json(request): Json<Request>,
-) -> Json<Embedding> {
-    let work = async {
-        hop.wait().await;
-        let embeddings = genai::embeddings(PROVIDER, MODEL).in_process();
-        embeddings.in_scope_infallible(|| {
-            let embedding = embedder.embed(&request.text);
-            MlSpan::current()
-                .response_model(MODEL)
-                .model_version(VERSION)
-                .input_tokens(embedding.tokens as u64)
-                .embedding_dimension(embedding.vector.len() as u64);
-            embedding
-        })
-    };
-    Json(stage("embed").run_infallible(work).await)
+#[derive(Clone)]
+struct Served {
+    hop: Hop,
+    embedder: Arc<Embedder>,
+}
+
+impl Served {
+    async fn embed(&self, text: &str) -> Embedding {
+        let work = async {
+            self.hop.wait().await;
+            let embeddings = genai::embeddings(PROVIDER, MODEL).in_process();
+            embeddings.in_scope_infallible(|| {
+                let embedding = self.embedder.embed(text);
+                MlSpan::current()
+                    .response_model(MODEL)
+                    .model_version(VERSION)
+                    .input_tokens(embedding.tokens as u64)
+                    .embedding_dimension(embedding.vector.len() as u64);
+                embedding
+            })
+        };
+        stage("embed").run_infallible(work).await
+    }
+}
+
+async fn embed(State(served): State<Served>, Json(request): Json<Request>) -> Json<Embedding> {
+    Json(served.embed(&request.text).await)
+}
+
+#[tonic::async_trait]
+impl proto::embedder_server::Embedder for Served {
+    async fn embed(
+        &self,
+        request: tonic::Request<proto::EmbedRequest>,
+    ) -> Result<tonic::Response<proto::Embedding>, tonic::Status> {
+        let embedding = self.embed(&request.get_ref().text).await;
+        Ok(tonic::Response::new(embedding.into()))
+    }
 }

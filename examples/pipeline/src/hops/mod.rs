@@ -13,12 +13,17 @@ pub mod rerank;
 pub mod retrieve;
 
 use std::any::Any;
+use std::convert::Infallible;
 use std::error::Error as _;
 use std::time::Duration;
 
+use axum::Router;
+use axum::body::Body;
+use axum::response::IntoResponse;
 use otel_ml::{ErrorType, Telemetry};
 use otel_ml_axum::{Axum, OtelMlLayer};
 use otel_ml_tower::server::{ConfiguredOtelMlLayer, DefaultHooks};
+use tonic::server::NamedService;
 
 use crate::client::{CallError, REQUEST_ID};
 
@@ -96,6 +101,35 @@ impl Hop {
             .request_headers([REQUEST_ID.as_str()])
             .classify_errors(class_of)
             .build()
+    }
+
+    /// The same for its services that are called by gRPC.
+    pub fn grpc_layer(
+        &self,
+    ) -> otel_ml_tonic::server::ConfiguredOtelMlLayer<otel_ml_tonic::server::DefaultHooks> {
+        otel_ml_tonic::OtelMlLayer::builder()
+            .telemetry(self.telemetry.clone())
+            .baggage([USER_TIER])
+            .request_metadata([REQUEST_ID.as_str()])
+            .build()
+    }
+
+    /// A router with `service`, which is called by gRPC, beside what else is served.
+    fn rpc<S>(&self, service: S) -> Router
+    where
+        S: tower::Service<http::Request<Body>, Error = Infallible>
+            + NamedService
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Response: IntoResponse,
+        S::Future: Send,
+    {
+        let path = format!("/{}/{{method}}", S::NAME);
+        Router::new()
+            .route_service(&path, service)
+            .layer(self.grpc_layer())
     }
 
     /// Takes the time that `--slow` asks for.

@@ -13,7 +13,7 @@ use http::StatusCode;
 use otel_ml_testing::opentelemetry::trace::TraceId;
 use pipeline::client::Client;
 use pipeline::engine::corpus::Corpus;
-use pipeline::hops::gateway::{self, Backends};
+use pipeline::hops::gateway::{self, Backends, Way};
 use pipeline::hops::generate::Generator;
 use pipeline::hops::{Hop, embed, features, postprocess, preprocess, rerank, retrieve};
 use pipeline::service::Service;
@@ -160,12 +160,12 @@ impl WithGenerator {
         let backends = Backends {
             preprocess: start(preprocess::router(other.clone())).await,
             features: start(features::router(other.clone())).await,
-            embed: start(embed::router(other.clone(), embedder)).await,
+            embed: Way::Http(start(embed::router(other.clone(), embedder)).await),
             retrieve: retrieve::Caller::Http(Box::new(
                 start(retrieve::router(other.clone(), index)).await,
             )),
             rerank: start(reranking).await,
-            generate: start(generate).await,
+            generate: Way::Http(start(generate).await),
             postprocess: start(postprocess::router(other.clone(), corpus)).await,
         };
         let listener = Service::listen(0).await.unwrap();

@@ -13,7 +13,7 @@ use crate::support::{QUESTION, Running};
 #[tokio::test]
 async fn a_question_leaves_one_trace_also_over_kafka() {
     let running = Running::start(Pace {
-        hops: Hops::All,
+        hops: Hops::Mixed,
         ..Pace::default()
     });
     let running = running.await;

@@ -41,7 +41,8 @@ async fn none_of_200_requests_at_16_at_once_is_mixed_up_or_missing() {
     let written = running.stop().await;
     let mut served: HashMap<&str, HashSet<&str>> = HashMap::new();
     for span in written.spans.iter().filter(|span| span.kind == SERVER) {
-        let told = &span.attributes["http.request.header.x-request-id"];
+        let told = span.attributes.get("http.request.header.x-request-id");
+        let told = told.unwrap_or_else(|| &span.attributes["rpc.request.metadata.x-request-id"]);
         assert_eq!(told["arrayValue"]["values"][0]["stringValue"], span.trace);
         assert!(served.entry(&span.trace).or_default().insert(&span.service));
     }

@@ -14,7 +14,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use pipeline::asker::Asker;
 use pipeline::engine::corpus::Corpus;
-use pipeline::pipeline::{Pace, Pipeline};
+use pipeline::pipeline::{Hops, Pace, Pipeline};
 use pipeline::service::Service;
 use pipeline::telemetry::Outputs;
 use serde_json::{Value, json};
@@ -71,6 +71,11 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) async fn start(pace: Pace) -> Self {
+        Self::start_by(pace.hops, pace).await
+    }
+
+    pub(crate) async fn start_by(hops: Hops, pace: Pace) -> Self {
+        let pace = Pace { hops, ..pace };
         let folder = tempfile::tempdir().unwrap();
         write_documents(folder.path());
         let corpus = Arc::new(Corpus::load(folder.path()).unwrap());

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use pipeline::hops::Stage;
+use pipeline::pipeline::Hops;
 use pipeline::verify;
 
 use crate::support::{
@@ -229,4 +230,37 @@ async fn every_service_reports_what_it_measures() {
     let gaps = written.points("gen_ai.client.operation.time_per_output_chunk");
     let gaps: u64 = gaps[0]["count"].as_str().unwrap().parse().unwrap();
     assert_eq!(gaps, reply.chunks, "between the tokens, and before the end");
+}
+
+/// Whatever the services call each other by, a question leaves one whole trace.
+#[tokio::test]
+async fn hops_can_be_on_other_transports() {
+    for (hops, embed, generate) in [
+        (Hops::Mixed, "pipeline.Embedder/Embed", "POST /generate"),
+        (Hops::Http, "POST /embed", "POST /generate"),
+        (
+            Hops::Grpc,
+            "pipeline.Embedder/Embed",
+            "pipeline.Generator/Generate",
+        ),
+    ] {
+        let running = Running::start_by(hops, with_tokens_of(TOKEN)).await;
+        let asked = running.asker.ask(QUESTION, "", |_| {}).await;
+        let problems = verify::problems(asked.trace, &asked.spans);
+        assert_eq!(problems, Vec::<String>::new(), "{hops:?}");
+        let reply = asked.reply.unwrap();
+        assert!(reply.text.contains("OtelMlConsumer::new(inner)"));
+        assert!(reply.sources.iter().any(|source| source.path == "kafka.md"));
+        let written = running.stop().await;
+        let trace = written.of_trace(&asked.trace.to_string());
+        one(&trace, "embed", SERVER, embed);
+        let served = one(&trace, "generate", SERVER, generate);
+        let tokens = reply.usage.completion_tokens;
+        assert_eq!(served.int("gen_ai.usage.output_tokens"), tokens);
+        assert_eq!(served.text("ml.user.tier"), "free");
+        if hops == Hops::Grpc {
+            assert_eq!(served.int("ml.response.message.count"), tokens + 1);
+            assert_eq!(served.text("rpc.status_code"), "OK");
+        }
+    }
 }

@@ -8,8 +8,8 @@ use futures_util::{Stream, StreamExt as _};
 use http::HeaderValue;
 use otel_ml::{MlSpan, genai};
 
-use super::Backends;
-use crate::client::{CallError, Client};
+use super::{Backends, Way};
+use crate::client::CallError;
 use crate::engine::postprocess::{Answer, Draft};
 use crate::hops::generate::{self, End, MODEL};
 use crate::hops::{PROVIDER, postprocess};
@@ -68,19 +68,17 @@ pub(super) fn answer(
 
 /// The call of the model, as an operation of its client that lasts as long as the stream.
 fn generation<'a>(
-    client: &'a Client,
+    generator: &'a Way,
     ask: &'a generate::Request,
     id: Option<&'a HeaderValue>,
 ) -> Pin<Box<dyn Stream<Item = Result<generate::Event, CallError>> + Send + 'a>> {
-    let path = "/generate";
     let events = try_stream! {
         // The operation around this stream.
         let span = MlSpan::current();
         span.response_model(MODEL).response_id(ask.response_id.clone());
         let mut tokens = 0;
-        for await data in client.events(path, id, ask).await? {
-            let event = serde_json::from_str(&data?);
-            let event = event.map_err(|source| CallError::Unexpected { path, source })?;
+        for await event in events(generator, ask, id).await? {
+            let event = event?;
             match &event {
                 generate::Event::Token(_) => {
                     tokens += 1;
@@ -94,8 +92,31 @@ fn generation<'a>(
         }
     };
     let chat = genai::chat(PROVIDER, MODEL)
-        .server(client.address().ip().to_string(), client.address().port())
+        .server(
+            generator.address().ip().to_string(),
+            generator.address().port(),
+        )
         .max_tokens(ask.max_tokens as u64)
         .streaming();
     Box::pin(chat.stream(events))
+}
+
+type Events = Pin<Box<dyn Stream<Item = Result<generate::Event, CallError>> + Send>>;
+
+async fn events(
+    generator: &Way,
+    ask: &generate::Request,
+    id: Option<&HeaderValue>,
+) -> Result<Events, CallError> {
+    let path = "/generate";
+    Ok(match generator {
+        Way::Grpc(rpc) => Box::pin(rpc.generate(ask, id).await?),
+        Way::Http(client) => {
+            let events = client.events(path, id, ask).await?;
+            Box::pin(events.map(move |data| {
+                let event = serde_json::from_str(&data?);
+                event.map_err(|source| CallError::Unexpected { path, source })
+            }))
+        }
+    })
 }

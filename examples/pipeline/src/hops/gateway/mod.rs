@@ -3,6 +3,7 @@
 mod answer;
 mod reply;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Json;
@@ -33,6 +34,7 @@ use crate::engine::rerank::Reranking;
 use crate::engine::retrieve::Retrieval;
 use crate::openai::{ChatRequest, Completion};
 use crate::problem::{Problem, unknown_route, wrong_method};
+use crate::rpc::Rpc;
 use answer::{Pieces, answer};
 use reply::{chunks, whole};
 
@@ -45,11 +47,29 @@ const CANDIDATES: usize = 20;
 pub struct Backends {
     pub preprocess: Client,
     pub features: Client,
-    pub embed: Client,
+    pub embed: Way,
     pub retrieve: retrieve::Caller,
     pub rerank: Client,
-    pub generate: Client,
+    pub generate: Way,
     pub postprocess: Client,
+}
+
+/// How a service is called that offers both.
+#[derive(Clone, Debug)]
+pub enum Way {
+    /// By HTTP.
+    Http(Client),
+    /// By gRPC.
+    Grpc(Rpc),
+}
+
+impl Way {
+    fn address(&self) -> SocketAddr {
+        match self {
+            Self::Http(client) => client.address(),
+            Self::Grpc(rpc) => rpc.address(),
+        }
+    }
 }
 
 /// `POST /v1/chat/completions` and `GET /healthz`.
@@ -165,10 +185,13 @@ async fn find(
     question: &Question,
     top_n: usize,
 ) -> Result<Reranking, CallError> {
-    let ask = embed::Request {
-        text: question.text.clone(),
+    let embedding: Embedding = match &backends.embed {
+        Way::Grpc(rpc) => rpc.embed(&question.text, id).await?,
+        Way::Http(client) => {
+            let text = question.text.clone();
+            client.call("/embed", id, &embed::Request { text }).await?
+        }
     };
-    let embedding: Embedding = backends.embed.call("/embed", id, &ask).await?;
     let ask = retrieve::Request {
         question: question.clone(),
         embedding,
