@@ -137,10 +137,18 @@ stage_clippy() {
     cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
     # A target that is no test by default is not among all targets.
     cargo clippy --package otel-ml-e2e --test collector --test kafka --test python --locked -- -D warnings
+    cargo clippy --package otel-ml-tonic --test interop --locked -- -D warnings
 }
 
 stage_doc() {
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features --locked
+}
+
+# Runs the tests of one target, which these options of cargo name.
+run_target() {
+    # Not to have tested anything is no success.
+    cargo test --locked "$@" -- --list | grep ': test$'
+    cargo test --locked "$@"
 }
 
 stage_tests() { cargo test --workspace --all-features --locked --no-fail-fast; }
@@ -194,7 +202,8 @@ stage_python() {
     "$ROOT/scripts/services" status python
     "$OTEL_ML_PYTHON" "$ROOT/scripts/services.d/python-smoke.py"
     export OTEL_ML_PYTHON
-    cargo test --locked --package otel-ml-e2e --test python
+    run_target --package otel-ml-e2e --test python
+    run_target --package otel-ml-tonic --test interop
 }
 
 # One that somebody works with stays up.
@@ -209,21 +218,14 @@ start_and_stop_collector() {
 }
 
 stage_collector() {
-    local why binary targets tests=(cargo test --locked --package otel-ml-e2e --test collector)
+    local why binary
     why=$(otelcol_available) || leave_out "$why"
     wait_for otelcol || leave_out "the Collector could not be built (see .run/test/collector.log)"
     binary=$(otelcol_binary)
     OTELCOL_OUTPUT=$OTELCOL_RUN "$binary" validate --config "$OTELCOL_CONFIG"
     start_and_stop_collector
-    targets=$(members true '.targets[] | select(.kind == ["test"]).name')
-    if ! grep -qx collector <<<"$targets"; then
-        echo "there is no test target named collector yet"
-        return
-    fi
     export OTEL_ML_OTELCOL=$binary
-    # Not to have tested anything is no success.
-    "${tests[@]}" -- --list | grep ': test$'
-    "${tests[@]}"
+    run_target --package otel-ml-e2e --test collector
 }
 
 # The broker is stopped with the stage, unless somebody works with it.
@@ -239,10 +241,10 @@ stage_kafka() {
     variables=$("$ROOT/scripts/services" env kafka python)
     eval "$variables"
     # What also runs on a mock, in the stage of tests.
-    cargo test --locked --package otel-ml-rdkafka --test it
-    cargo test --locked --package otel-ml-e2e --test matrix
+    run_target --package otel-ml-rdkafka --test it
+    run_target --package otel-ml-e2e --test matrix
     # What wants a real one.
-    cargo test --locked --package otel-ml-e2e --test kafka
+    run_target --package otel-ml-e2e --test kafka
 }
 
 stage_package() {
