@@ -100,11 +100,15 @@ pub(crate) fn of_error<E: 'static>(error: &E) -> Option<Failure> {
         if let Some(status) = error.downcast_ref::<Status>() {
             code.get_or_insert(status.code());
         }
-        if let Some(h2) = error.downcast_ref::<h2::Error>()
-            && (h2.is_remote() || h2.is_io())
-        {
+        if let Some(h2) = error.downcast_ref::<h2::Error>() {
             let code = code.unwrap_or_else(|| of_reset(h2));
-            return Some(Failure::Cancelled(CancelReason::Reset, code));
+            if h2.is_remote() || h2.is_io() {
+                return Some(Failure::Cancelled(CancelReason::Reset, code));
+            }
+            // By this side's own hand: tonic's requests have a handle for it.
+            if h2.reason() == Some(h2::Reason::CANCEL) {
+                return Some(Failure::Cancelled(CancelReason::Dropped, code));
+            }
         }
         next = error.source();
     }

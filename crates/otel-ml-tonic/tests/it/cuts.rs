@@ -321,3 +321,24 @@ async fn a_head_without_a_reader_ends_when_it_is_dropped() {
     );
     assert_dropped(&test.wait_for_spans(1).await[0]);
 }
+
+/// By tonic's own handle, in place of dropping the call.
+#[tokio::test]
+async fn a_call_that_its_caller_cancels_by_a_handle_is_no_error() {
+    let test = TestTelemetry::new();
+    let serving = traced(&test, endless()).await;
+    let channel = traced_channel(&test, &serving);
+    // A stream of requests that goes on: the handle works by breaking it off.
+    let requests = stream::iter([Ok("a".to_owned())]).chain(stream::pending());
+    let mut request = tonic::Request::new(items(requests));
+    let handle = request.cancellation_handle();
+    let answers = begin(channel, Kind::Bidi, request).await;
+    let mut answers = answers.unwrap().into_inner();
+    assert!(answers.message().await.unwrap().is_some());
+    handle.cancel();
+    let error = answers.message().await.unwrap_err();
+    assert_eq!(error.code(), Code::Cancelled);
+    let (server, client) = both(&test).await;
+    assert_dropped(&server);
+    assert_dropped(&client);
+}

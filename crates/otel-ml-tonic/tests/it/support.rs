@@ -63,6 +63,7 @@ impl Kind {
         matches!(self, Self::ClientStream | Self::Bidi)
     }
 
+    #[allow(dead_code, reason = "for the matrix")]
     pub(crate) const fn streams_answers(self) -> bool {
         matches!(self, Self::ServerStream | Self::Bidi)
     }
