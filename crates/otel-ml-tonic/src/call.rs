@@ -1,6 +1,6 @@
 //! What a server and a client learn of a call alike.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Buf;
 use http::header::HeaderMap;
@@ -15,6 +15,9 @@ use tonic::Code;
 
 use crate::messages::Messages;
 use crate::status::{self, Failure};
+
+/// The longest time that a request is taken to have been under way.
+const ON_ITS_WAY: Duration = Duration::from_millis(100);
 
 /// A call, from the head of its request to the status of its answer.
 #[derive(Debug)]
@@ -33,10 +36,21 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    pub(crate) fn new(request: &HeaderMap) -> Self {
-        let deadline = status::timeout(request);
+    /// A call that is made. Its clock starts before any other's.
+    pub(crate) fn made(request: &HeaderMap) -> Self {
+        Self::within(status::timeout(request))
+    }
+
+    /// A call that is served. Its caller's clock started earlier, by the time that the request was
+    /// under way: a caller that stops waiting is heard of a moment before the time is up here.
+    pub(crate) fn served(request: &HeaderMap) -> Self {
+        let timeout = status::timeout(request);
+        Self::within(timeout.map(|timeout| timeout - (timeout / 10).min(ON_ITS_WAY)))
+    }
+
+    fn within(timeout: Option<Duration>) -> Self {
         Self {
-            deadline: deadline.and_then(|timeout| Instant::now().checked_add(timeout)),
+            deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
             code: None,
             fallback: None,
             is_head_only: false,

@@ -12,14 +12,14 @@ use crate::future::ResponseFuture;
 use crate::request::RequestHead;
 use crate::server::Tower;
 
-/// The operation of a request that arrives: what `start` makes of its sender's context, and of
-/// what else `carrier` has found in the headers, where it is recorded; else one that only passes
-/// that context on.
+/// The operation of a request that arrives: what `start` makes of its sender's context where
+/// it is recorded, else one that only passes that context on. `read` gives the carrier, and what
+/// else it finds in the same pass over the headers.
 #[inline]
 pub fn receive<H, X, C, T>(
     options: &Options<H>,
     request: &RequestHead<'_>,
-    carrier: impl FnOnce() -> (C, T),
+    read: impl FnOnce() -> (C, T),
     start: impl FnOnce(Context, T) -> Operation<X>,
 ) -> Operation<X>
 where
@@ -28,30 +28,26 @@ where
     C: ExtractCarrier,
 {
     let telemetry = &options.telemetry;
-    if !telemetry.is_tracing() && telemetry.instruments().is_none() {
-        return telemetry
-            .extract_if_propagating(|| carrier().0)
-            .map_or_else(Operation::none, |sender| pass(options, sender));
-    }
-    let (carrier, found) = carrier();
-    let sender = telemetry.extract(&carrier);
-    if is_suppressed() || !options.hooks.accepts(request) {
-        return pass(options, sender);
-    }
-    start(sender, found)
-}
-
-fn pass<H, X: Exchange>(options: &Options<H>, sender: Context) -> Operation<X> {
+    let is_suppressed = || Context::map_current(Context::is_telemetry_suppressed);
+    let sender = if telemetry.is_tracing() || telemetry.instruments().is_some() {
+        let (carrier, found) = read();
+        let sender = telemetry.extract(&carrier);
+        if !is_suppressed() && options.hooks.accepts(request) {
+            return start(sender, found);
+        }
+        sender
+    } else {
+        let Some(sender) = telemetry.extract_if_propagating(|| read().0) else {
+            return Operation::none();
+        };
+        sender
+    };
     let sender = options.parent.for_request(sender).parent;
     Operation::passing(if is_suppressed() {
         sender.with_telemetry_suppressed()
     } else {
         sender
     })
-}
-
-fn is_suppressed() -> bool {
-    Context::map_current(Context::is_telemetry_suppressed)
 }
 
 /// Sends a request on by `call`, with the context of the operation that `start` makes below

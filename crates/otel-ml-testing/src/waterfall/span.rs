@@ -69,6 +69,7 @@ fn facts(span: &SpanData) -> Vec<String> {
         count(ml::FEATURE_COUNT, "feature", "features"),
         int(span, ml::BATCH_SIZE).map(|size| format!("batch of {size}")),
         count(ml::RESPONSE_CHUNK_COUNT, "chunk", "chunks"),
+        count(ml::RESPONSE_MESSAGE_COUNT, "message", "messages"),
         skipped(span),
     ]
     .into_iter()

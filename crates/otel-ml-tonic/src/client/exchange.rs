@@ -59,7 +59,7 @@ where
         };
         let exchange = || Self {
             options: Arc::clone(options),
-            call: Call::new(head.headers),
+            call: Call::made(head.headers),
             method: method.clone(),
             server: common.telemetry.instruments().and_then(|_| server()),
             sent: None,

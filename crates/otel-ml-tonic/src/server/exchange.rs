@@ -57,7 +57,7 @@ where
             });
             Self {
                 options: Arc::clone(options),
-                call: Call::new(request.headers),
+                call: Call::served(request.headers),
                 method: called.kept(),
                 is_named,
                 labels: labels.unwrap_or_default(),

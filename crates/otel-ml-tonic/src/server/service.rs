@@ -65,9 +65,9 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let head = RequestHead::from(&request);
-        let carrier = || (MetadataExtractor::of_headers(request.headers()), ());
+        let read = || (MetadataExtractor::of_headers(request.headers()), ());
         let start = |sender, ()| ServerExchange::start(&self.options, &head, sender);
-        let mut operation = receive(&self.options.common, &head, carrier, start);
+        let mut operation = receive(&self.options.common, &head, read, start);
         if let Some(cx) = operation.context().filter(|_| operation.is_recording()) {
             count_messages(request.body_mut(), MlSpan::from_context(cx));
         }

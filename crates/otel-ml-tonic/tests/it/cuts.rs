@@ -1,5 +1,6 @@
 //! Calls that are cut: by their caller, by the clock, by the other side, by the network.
 
+use std::convert::Infallible;
 use std::future::pending;
 use std::time::Duration;
 
@@ -9,15 +10,19 @@ use h2::Reason;
 use otel_ml_testing::opentelemetry_sdk::trace::SpanData;
 use otel_ml_testing::{SpanExt as _, TestTelemetry, assert_ended_once};
 use otel_ml_tonic::otel_ml::MlSpan;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tonic::Code;
+use tonic::body::Body;
 use tonic::transport::Endpoint;
 
 use crate::support::{
     Handler, Kind, asking, begin, both, call, handler, items, plain, serving_at, traced,
     traced_channel,
 };
+
+/// The string "x" as protobuf has it, behind gRPC's length.
+const MESSAGE: &[u8] = &[0, 0, 0, 0, 3, 10, 1, b'x'];
 
 /// Answers once, and then waits for ever.
 fn endless() -> Handler {
@@ -100,20 +105,57 @@ fn assert_deadline(span: &SpanData) {
 }
 
 #[tokio::test]
-async fn e20_a_deadline_is_told_on_either_side() {
+async fn e20_a_client_tells_that_its_deadline_has_passed() {
     for kind in Kind::ALL {
         let test = TestTelemetry::new();
-        let serving = traced(&test, never()).await;
+        let serving = plain(never()).await;
         let channel = traced_channel(&test, &serving);
         let mut request = asking(["a"]);
         request.set_timeout(Duration::from_millis(50));
-        // What tonic makes of it.
+        // What tonic makes of it, whichever side's clock it was.
         let error = call(channel, kind, request).await.unwrap_err();
         assert_eq!(error.code(), Code::Cancelled);
-        let (server, client) = both(&test).await;
-        assert_deadline(&server);
-        assert_deadline(&client);
+        assert_deadline(&test.wait_for_spans(1).await[0]);
     }
+}
+
+/// Against a client that leaves it to the server's clock.
+#[tokio::test]
+async fn e20_a_server_tells_that_its_callers_deadline_has_passed() {
+    for kind in Kind::ALL {
+        let test = TestTelemetry::new();
+        let serving = traced(&test, never()).await;
+        let socket = TcpStream::connect(serving.address).await.unwrap();
+        let (mut client, connection) = h2::client::handshake(socket).await.unwrap();
+        tokio::spawn(connection);
+        let uri = format!("http://{}/{}", serving.address, kind.method());
+        let request = http::Request::post(uri)
+            .header("content-type", "application/grpc")
+            .header("grpc-timeout", "50m")
+            .body(())
+            .unwrap();
+        let (answer, mut body) = client.send_request(request, false).unwrap();
+        body.send_data(Bytes::from_static(MESSAGE), true).unwrap();
+        let head = answer.await.unwrap();
+        assert_eq!(head.headers()["grpc-status"], "1", "as tonic has it");
+        assert_deadline(&test.wait_for_spans(1).await[0]);
+    }
+}
+
+#[tokio::test]
+async fn e20_a_caller_that_gives_up_long_before_its_deadline_has_cancelled() {
+    let test = TestTelemetry::new();
+    let serving = traced(&test, endless()).await;
+    let mut request = asking(["a"]);
+    request.set_timeout(Duration::from_secs(3600));
+    let channel = traced_channel(&test, &serving);
+    let answers = begin(channel, Kind::ServerStream, request).await;
+    let mut answers = answers.unwrap().into_inner();
+    assert!(answers.message().await.unwrap().is_some());
+    drop(answers);
+    let (server, client) = both(&test).await;
+    assert_dropped(&server);
+    assert_dropped(&client);
 }
 
 /// The client's own clock, which the server isn't told of.
@@ -131,20 +173,26 @@ async fn e20_a_deadline_of_the_endpoint_is_told_by_the_chain_of_the_error() {
 /// A server that gave up in time, as the client's metadata asked it to.
 #[tokio::test]
 async fn e20_a_server_that_answers_cancelled_at_the_deadline_is_understood() {
-    let test = TestTelemetry::new();
-    let handler = handler(async |_| {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        Err(tonic::Status::cancelled("Timeout expired"))
-    });
-    let serving = plain(handler).await;
-    let mut request = asking(["a"]);
-    // Shorter than what the channel's own clock can tell apart.
-    request
-        .metadata_mut()
-        .insert("grpc-timeout", "1u".parse().unwrap());
-    let answer = call(traced_channel(&test, &serving), Kind::Unary, request).await;
-    assert_eq!(answer.unwrap_err().code(), Code::Cancelled);
-    assert_deadline(&test.wait_for_spans(1).await[0]);
+    for (timeout, is_over) in [("1n", true), ("1H", false)] {
+        let test = TestTelemetry::new();
+        let server = tower::service_fn(|_: http::Request<Body>| {
+            let status = tonic::Status::cancelled("Timeout expired");
+            std::future::ready(Ok::<_, Infallible>(status.into_http::<Body>()))
+        });
+        let layer = otel_ml_tonic::OtelMlClientLayer::builder().telemetry(test.telemetry());
+        let mut client = tower::Layer::layer(&layer.build(), server);
+        let request = http::Request::post("http://h/test.Echo/Unary");
+        let request = request.header("grpc-timeout", timeout).body(Body::empty());
+        let answer = tower::Service::call(&mut client, request.unwrap()).await;
+        assert_eq!(answer.unwrap().headers()["grpc-status"], "1");
+        let span = &test.spans()[0];
+        if is_over {
+            assert_deadline(span);
+        } else {
+            assert_eq!(span.str("error.type"), "CANCELLED");
+            assert!(!span.has("ml.cancel.reason"));
+        }
+    }
 }
 
 /// Answers a call's head and a message and, once it is read, does as it likes.
@@ -160,9 +208,7 @@ async fn cut_by(then: impl FnOnce(h2::SendStream<Bytes>) + Send + 'static) -> (S
         let mut body = respond
             .send_response(head.body(()).unwrap(), false)
             .unwrap();
-        // A string "x", as protobuf has it.
-        body.send_data(Bytes::from_static(&[0, 0, 0, 0, 3, 10, 1, b'x']), false)
-            .unwrap();
+        body.send_data(Bytes::from_static(MESSAGE), false).unwrap();
         tokio::spawn(async move {
             was_read.await.unwrap();
             then(body);

@@ -131,7 +131,7 @@ where
     #[inline(never)]
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let head = RequestHead::from(&request);
-        let carrier = || {
+        let read = || {
             let mut headers = Headers::default();
             let carrier = HeaderExtractor::scan(request.headers(), |name, value| {
                 headers.take(name, value);
@@ -140,7 +140,7 @@ where
         };
         let start =
             |sender, headers| ServerExchange::start::<W>(&self.options, &head, &headers, sender);
-        let mut operation = receive(&self.options.common, &head, carrier, start);
+        let mut operation = receive(&self.options.common, &head, read, start);
         let entered = operation.enter();
         let inner = self.inner.call(request);
         entered.leave();

@@ -56,6 +56,7 @@ pub struct Backends {
 
 /// How a service is called that offers both.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there are two in a program")]
 pub enum Way {
     /// By HTTP.
     Http(Client),
