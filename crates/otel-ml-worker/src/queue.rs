@@ -224,6 +224,9 @@ impl Ticket {
         if !std::mem::take(&mut self.is_waiting) {
             return waited;
         }
+        if self.queue.0.wants_span {
+            self.wait_span(waited, cancelled);
+        }
         self.queue.0.level.leave();
         self.queue.watch();
         if cancelled.is_none()
@@ -233,9 +236,6 @@ impl Ticket {
                 .ml_queue_wait_duration
                 .record(waited.as_secs_f64(), self.queue.0.level.labels());
         }
-        if self.queue.0.wants_span {
-            self.wait_span(waited, cancelled);
-        }
         waited
     }
 
@@ -243,7 +243,7 @@ impl Ticket {
     fn wait_span(&self, waited: Duration, cancelled: Option<CancelReason>) {
         let now = SystemTime::now();
         let since = now.checked_sub(waited).unwrap_or(now);
-        queue_wait_span(&self.queue.0.telemetry, &self.cx, since, cancelled);
+        queue_wait_span(&self.queue.0.telemetry, &self.cx, since, now, cancelled);
     }
 }
 

@@ -151,13 +151,14 @@ fn observe<T>(
     }
 }
 
-/// Records the time in a queue as a span of its own, `queue_wait`, from `since` to now: the
-/// form that the wait has everywhere. It is a child of `parent`; what was `cancelled` left
-/// the queue without being worked on.
+/// Records the time in a queue, from `since` to `until`, as a span of its own, `queue_wait`: the
+/// form that the wait has everywhere. It is a child of `parent`; what was `cancelled` left the
+/// queue without being worked on.
 pub fn queue_wait_span(
     telemetry: &Telemetry,
     parent: &Context,
     since: SystemTime,
+    until: SystemTime,
     cancelled: Option<CancelReason>,
 ) {
     let is_wanted = parent.span().span_context().is_sampled() && !parent.is_telemetry_suppressed();
@@ -172,5 +173,6 @@ pub fn queue_wait_span(
         builder = builder.with_attributes([reason]);
     }
     let mut span = tracer.build_with_context(builder, parent);
-    span.end_with_timestamp(SystemTime::now().max(since));
+    // Where clocks disagree, the wait is nothing.
+    span.end_with_timestamp(until.max(since));
 }

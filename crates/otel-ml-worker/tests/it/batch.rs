@@ -159,7 +159,7 @@ fn assert_waits_and_stages_add_up(request: &SpanData, of_it: &[SpanData]) {
     let tolerance = Duration::from_millis(1);
     let (wait, infer) = (of_it.named("queue_wait"), of_it.named("infer"));
     let told = infer.double(ml::QUEUE_WAIT_DURATION);
-    assert!((wait.duration().as_secs_f64() - told).abs() < tolerance.as_secs_f64());
+    assert_eq!(wait.duration().as_secs_f64(), told);
     let edges = [
         (request.start_time, wait.start_time),
         (wait.end_time, infer.start_time),

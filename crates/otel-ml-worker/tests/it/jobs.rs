@@ -277,7 +277,7 @@ fn on_request_the_wait_is_a_span_beside_the_jobs() {
     let (wait, job) = (spans.named("queue_wait"), spans.named("score"));
     assert!(wait.end_time <= job.start_time);
     let told = job.double(ml::QUEUE_WAIT_DURATION);
-    assert!((wait.duration().as_secs_f64() - told).abs() < 1e-3);
+    assert_eq!(wait.duration().as_secs_f64(), told);
 }
 
 #[test]

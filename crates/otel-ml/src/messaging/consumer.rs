@@ -76,7 +76,7 @@ where
     if let Some(sent_at) = message.sent_at().filter(|_| options.queue_wait_span)
         && let Some(cx) = operation.context().filter(|_| operation.is_recording())
     {
-        queue_wait_span(&options.telemetry, cx, sent_at, None);
+        queue_wait_span(&options.telemetry, cx, sent_at, SystemTime::now(), None);
     }
     operation
 }
