@@ -43,7 +43,7 @@ impl Trigger {
 /// Requests that a model runs together: one span for the batch, one for each request in it.
 ///
 /// For any batcher, whose own they stay: when a batch starts, what is in it, how it runs. The
-/// requests come out of a queue as [`Traced`].
+/// requests come out of a queue as [`Traced`](crate::Traced).
 ///
 /// | recorded | |
 /// |---|---|
