@@ -25,8 +25,8 @@ pub(super) const SUITE: Suite = Suite {
     unit: "message",
     is_timed: true,
     rows: &[
-        Row::within(OtelMl, B, 13_500, 7),
-        Row::within(OtelMlSpans, B, 5_900, 5),
+        Row::within(OtelMl, B, 12_900, 6),
+        Row::within(OtelMlSpans, B, 4_300, 3),
         Row::within(OtelMl, C, 17_500, 13),
         Row::within(OtelMlSpans, C, 10_500, 13),
     ],

@@ -245,7 +245,7 @@ option_setters!(OtelMlConsumerBuilder<> { origin });
 
 impl<H> OtelMlConsumerBuilder<H> {
     /// The age from which a message is linked to, and not continued, under
-    /// [`ParentPolicy::Auto`]. An hour if not called; `None` for no limit.
+    /// [`ParentPolicy::Auto`](otel_ml::ParentPolicy::Auto). An hour if not called; `None` for no limit.
     pub fn stale_after(mut self, age: impl Into<Option<Duration>>) -> Self {
         self.options.stale_after = age.into();
         self

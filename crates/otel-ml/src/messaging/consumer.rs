@@ -33,14 +33,16 @@ where
     let sender = message.sender(&options.telemetry);
     let inbound = parenting(message, sender, waited, options);
     let destination = message.destination();
-    let labels = labels(
-        &options.telemetry,
-        message.system(),
-        PROCESS,
-        None,
-        &destination,
-        message.consumer_group(),
-    );
+    let labels = || {
+        labels(
+            &options.telemetry,
+            message.system(),
+            PROCESS,
+            None,
+            &destination,
+            message.consumer_group(),
+        )
+    };
     let span = options
         .hooks
         .span_name(message)
@@ -50,9 +52,8 @@ where
     } else {
         Some(inbound.parent.clone())
     };
-    let recorded_labels = labels.clone();
     let record = || ProcessRecord {
-        labels: recorded_labels,
+        labels: labels(),
         count: u64::from(!message.is_counted()),
         waits: waited.into_iter().collect(),
         queue: Queue::of(message.system(), &destination),
@@ -64,7 +65,7 @@ where
         .attribute_cap(options.attribute_cap)
         .start(record, |to| {
             to.push(messaging::OPERATION_TYPE, PROCESS);
-            to.extend(labels);
+            to.extend(labels());
             push_destination(&destination, to);
             push_message(message, waited, options.detail, to);
             to.take_keys();
@@ -93,17 +94,18 @@ pub fn process_batch<M: Message, H>(
         partition: common.partition,
         ..common.destination
     };
-    let labels = labels(
-        &options.telemetry,
-        first.system(),
-        PROCESS,
-        None,
-        &destination,
-        first.consumer_group(),
-    );
-    let recorded_labels = labels.clone();
+    let labels = || {
+        labels(
+            &options.telemetry,
+            first.system(),
+            PROCESS,
+            None,
+            &destination,
+            first.consumer_group(),
+        )
+    };
     let record = || ProcessRecord {
-        labels: recorded_labels,
+        labels: labels(),
         count: messages
             .iter()
             .filter(|message| !message.is_counted())
@@ -130,7 +132,7 @@ pub fn process_batch<M: Message, H>(
     }
     Some(builder.start(record, |to| {
         to.push(messaging::OPERATION_TYPE, PROCESS);
-        to.extend(labels);
+        to.extend(labels());
         push_destination(&destination, to);
         to.push(messaging::BATCH_MESSAGE_COUNT, whole(messages.len() as u64));
         if options.detail > Detail::Minimal {

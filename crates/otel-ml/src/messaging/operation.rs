@@ -176,12 +176,14 @@ pub fn send<H>(
     } else {
         SpanKind::Producer
     };
-    let labels = client.labels(
-        &options.telemetry,
-        operation,
-        Some(messaging::operation_type::SEND),
-        destination,
-    );
+    let labels = || {
+        client.labels(
+            &options.telemetry,
+            operation,
+            Some(messaging::operation_type::SEND),
+            destination,
+        )
+    };
     let span = span.unwrap_or_else(|| name(operation, destination));
     let builder = Operation::builder(&options.telemetry, kind, span)
         .link(kept.unwrap_or(SpanContext::NONE), Vec::new());
@@ -214,12 +216,14 @@ pub fn receive<M: Message, H>(
         partition: common.partition,
         ..common.destination
     };
-    let labels = client.labels(
-        &options.telemetry,
-        operation,
-        Some(messaging::operation_type::RECEIVE),
-        &destination,
-    );
+    let labels = || {
+        client.labels(
+            &options.telemetry,
+            operation,
+            Some(messaging::operation_type::RECEIVE),
+            &destination,
+        )
+    };
     let mut builder = Operation::builder(
         &options.telemetry,
         SpanKind::Client,
@@ -255,12 +259,14 @@ pub fn settle<H>(
     options: &Options<H>,
     more: impl FnOnce(&mut Attributes),
 ) -> Operation<ClientRecord> {
-    let labels = client.labels(
-        &options.telemetry,
-        operation,
-        Some(messaging::operation_type::SETTLE),
-        destination,
-    );
+    let labels = || {
+        client.labels(
+            &options.telemetry,
+            operation,
+            Some(messaging::operation_type::SETTLE),
+            destination,
+        )
+    };
     let builder = Operation::builder(
         &options.telemetry,
         SpanKind::Client,
@@ -281,24 +287,23 @@ fn start<H>(
     builder: OperationBuilder<'_>,
     client: &Client<'_>,
     destination: &Destination<'_>,
-    labels: Vec<KeyValue>,
+    labels: impl Fn() -> Vec<KeyValue>,
     counted: Counted,
     options: &Options<H>,
     more: impl FnOnce(&mut Attributes),
 ) -> Operation<ClientRecord> {
-    let recorded_labels = labels.clone();
     builder
         .parent(Context::current())
         .attribute_cap(options.attribute_cap)
         .start(
             || ClientRecord {
-                labels: recorded_labels,
+                labels: labels(),
                 counted,
                 is_told_partition: false,
                 told: Labels::new(),
             },
             |to| {
-                to.extend(labels);
+                to.extend(labels());
                 push_destination(destination, to);
                 if let Some(id) = client.id.filter(|_| options.detail > Detail::Minimal) {
                     to.push(messaging::CLIENT_ID, id.to_owned());
