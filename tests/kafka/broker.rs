@@ -36,8 +36,7 @@ impl Broker {
             port,
             running: None,
         };
-        let formatted = broker
-            .java("kafka.tools.StorageTool")
+        let formatted = Self::java("kafka.tools.StorageTool")
             .args([
                 "format",
                 "--cluster-id",
@@ -55,8 +54,7 @@ impl Broker {
     pub(crate) fn start(&mut self) {
         assert!(self.running.is_none(), "it runs");
         let log = File::create(self.folder.path().join("log")).unwrap();
-        let process = self
-            .java("kafka.Kafka")
+        let process = Self::java("kafka.Kafka")
             .arg(self.settings())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
@@ -92,7 +90,7 @@ impl Broker {
         self.folder.path().join("server.properties")
     }
 
-    fn java(&self, class: &str) -> Command {
+    fn java(class: &str) -> Command {
         let jars = std::env::var("OTEL_ML_KAFKA_JARS")
             .expect("OTEL_ML_KAFKA_JARS names a folder: ./scripts/test --only kafka");
         let mut java = Command::new("java");

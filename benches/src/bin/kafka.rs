@@ -142,7 +142,7 @@ fn median(mut values: Vec<f64>) -> [f64; 3] {
     values.sort_by(f64::total_cmp);
     let count = values.len();
     // For 21 values, the 6th and the 16th.
-    let reach = (count as f64).sqrt().round() as usize;
+    let reach = count.isqrt() + 1;
     let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
     let middle = count / 2;
     [

@@ -1,7 +1,5 @@
 //! librdkafka's statistics as gauges.
 
-use std::sync::{Arc, Mutex};
-
 use otel_ml::semconv::messaging as keys;
 use otel_ml_rdkafka::{OtelMlConsumer, StatsMetrics, otel_ml};
 use otel_ml_testing::{Number, TestTelemetry};
@@ -159,10 +157,9 @@ impl ConsumerContext for Told {}
 /// Lets the consumer run until `is` what its statistics say.
 async fn until(
     consumer: &OtelMlConsumer<Told>,
-    told: &Mutex<UnboundedReceiver<()>>,
+    told: &mut UnboundedReceiver<()>,
     is: impl Fn() -> bool,
 ) {
-    let mut told = told.try_lock().unwrap();
     while !is() {
         tokio::select! {
             _ = soon(told.recv()) => {}
@@ -182,7 +179,7 @@ async fn a_consumer_that_is_behind_says_by_how_much() {
     for _ in 0..3 {
         send(&producer, record(&topic)).await.unwrap();
     }
-    let (told, statistics) = unbounded_channel();
+    let (told, mut statistics) = unbounded_channel();
     let context = Told {
         metrics: metrics(&test),
         told,
@@ -191,14 +188,13 @@ async fn a_consumer_that_is_behind_says_by_how_much() {
     config.set("statistics.interval.ms", "50");
     let consumer: OtelMlConsumer<Told> = config.create_with_context(context).unwrap();
     assign(&consumer, &topic, 1);
-    let statistics = Arc::new(Mutex::new(statistics));
     for _ in 0..3 {
         let received = recv(&consumer).await;
         consumer
             .commit_message(&received, CommitMode::Sync)
             .unwrap();
     }
-    until(&consumer, &statistics, || {
+    until(&consumer, &mut statistics, || {
         read(&test, LAG) == [row(&topic, 0, 0)]
     })
     .await;
@@ -207,7 +203,7 @@ async fn a_consumer_that_is_behind_says_by_how_much() {
         send(&producer, record(&topic)).await.unwrap();
         recv(&consumer).await;
     }
-    until(&consumer, &statistics, || {
+    until(&consumer, &mut statistics, || {
         read(&test, LAG) == [row(&topic, 0, 2)]
     })
     .await;

@@ -138,16 +138,13 @@ fn parent<C: ExtractCarrier>(carrier: &C) -> (Option<TraceParent>, Option<Anomal
             None => (None, Some(Anomaly::Malformed)),
             found => (found, None),
         },
+        Only::Several if C::REPEATED == Repeated::Refuse => (None, Some(Anomaly::Duplicate)),
         Only::Several => {
-            let last_valid = || {
-                let values = carrier.values(Field::TraceParent);
-                values.filter_map(TraceParent::parse).last()
-            };
-            let found = match C::REPEATED {
-                Repeated::Refuse => None,
-                Repeated::LastWins => last_valid(),
-            };
-            (found, Some(Anomaly::Duplicate))
+            let values = carrier.values(Field::TraceParent);
+            match values.filter_map(TraceParent::parse).last() {
+                None => (None, Some(Anomaly::Malformed)),
+                found => (found, Some(Anomaly::Duplicate)),
+            }
         }
     }
 }

@@ -304,3 +304,32 @@ fn e23_an_unsampled_producer_passes_on_what_is_current() {
         1
     );
 }
+
+/// It began with the waiting, which is most of it.
+#[test]
+fn a_receipt_lasts_from_the_moment_it_is_told() {
+    let test = TestTelemetry::new();
+    let since = Since::now();
+    let began = std::time::SystemTime::now();
+    let letters = [Letter::traced()];
+    let operation = receive("poll", &client(), &letters, since, &options(&test)).unwrap();
+    let after = std::time::SystemTime::now();
+    operation.finish(Outcome::Ok);
+    let span = test.spans().named("poll jobs").clone();
+    assert!(span.start_time <= began, "not when the span was made");
+    assert!(span.end_time >= after);
+}
+
+#[test]
+fn what_only_the_answer_tells_is_on_the_span_and_no_label() {
+    let test = TestTelemetry::new();
+    let options = options(&test);
+    let named = Some("enqueue".into());
+    let mut operation = send("send", &client(), &TOPIC, None, named, &options, |_| ());
+    operation.record_mut().unwrap().tell(kafka::OFFSET, 42);
+    operation.finish(Outcome::Ok);
+    assert_eq!(test.spans().named("enqueue").int(kafka::OFFSET), 42);
+    let duration = base("send", Some("send"));
+    let series = series(&test, &keys::metric::CLIENT_OPERATION_DURATION, &duration);
+    assert_eq!(series.count(), 1);
+}
