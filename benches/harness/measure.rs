@@ -1,7 +1,6 @@
 //! Running the measured programs and reading what they say.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
 use std::{fmt, fs, io, thread};
@@ -12,10 +11,10 @@ use otel_ml_bench::condition::Condition;
 use otel_ml_bench::layers::Variant;
 use otel_ml_bench::suites::Suite;
 
-/// Iterations: so many, and twice as many. The difference leaves out the start.
+/// Iterations: so many, and twice as many. The difference leaves out what comes once.
 const ITERATIONS: u32 = 1_500;
-/// Processes that are timed: memory lies differently in each.
-const TIMED: usize = 5;
+/// What callgrind counts.
+const MEASURED: &str = "otel_ml_bench::subject::Subject::run_measured";
 
 const PLAIN: &str = env!("CARGO_BIN_EXE_otel-ml-bench-plain");
 const COUNTED: &str = env!("CARGO_BIN_EXE_otel-ml-bench-counted");
@@ -41,7 +40,7 @@ pub(crate) struct Cost {
     pub(crate) instructions: Option<f64>,
     pub(crate) allocations: f64,
     pub(crate) bytes: f64,
-    /// Time over that of the bare service: a ratio for each process, in order.
+    /// Time over that of identity: a ratio for each process, in order.
     pub(crate) wall: Vec<f64>,
 }
 
@@ -56,18 +55,40 @@ pub(crate) enum MeasureError {
     Callgrind(Subject, #[source] io::Error),
 }
 
-/// Measures each of `subjects`: counts on every core, then times, one after the other.
+/// How to measure.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Effort {
+    pub(crate) with_callgrind: bool,
+    /// How many processes are timed for each subject: memory lies differently in each.
+    pub(crate) timed: usize,
+}
+
+/// Measures each of `subjects`: times one after the other, then counts on every core.
 pub(crate) fn measure(
     subjects: &[Subject],
-    with_callgrind: bool,
+    effort: Effort,
 ) -> Result<BTreeMap<Subject, Cost>, MeasureError> {
     let progress = ProgressBar::new(2 * subjects.len() as u64);
-    let left = Mutex::new(subjects.iter());
+    let mut walls = BTreeMap::new();
+    for subject in subjects {
+        progress.inc(1);
+        if subject.variant == Variant::Identity
+            || !Suite::named(subject.suite).is_ok_and(|suite| suite.is_timed)
+        {
+            continue;
+        }
+        let ratios: Result<Vec<_>, _> = (0..effort.timed).map(|_| time(*subject)).collect();
+        let mut ratios = ratios?;
+        ratios.sort_by(f64::total_cmp);
+        walls.insert(*subject, ratios);
+    }
+    // The last are those with the longest warm-up: none of them should be left for the end.
+    let left = Mutex::new(subjects.iter().rev());
     let next = || left.lock().ok()?.next().copied();
     let count_all = || -> Result<Vec<(Subject, Cost)>, MeasureError> {
         let mut counted = Vec::new();
         while let Some(subject) = next() {
-            counted.push((subject, count(subject, with_callgrind)?));
+            counted.push((subject, count(subject, effort.with_callgrind)?));
             progress.inc(1);
         }
         Ok(counted)
@@ -85,30 +106,20 @@ pub(crate) fn measure(
         }
         Ok(())
     })?;
-    for (subject, cost) in &mut costs {
-        if !Suite::named(subject.suite).is_ok_and(|suite| suite.is_timed) {
-            continue;
+    for (subject, wall) in walls {
+        if let Some(cost) = costs.get_mut(&subject) {
+            cost.wall = wall;
         }
-        cost.wall = (0..TIMED)
-            .map(|_| time(*subject))
-            .collect::<Result<_, _>>()?;
-        cost.wall.sort_by(f64::total_cmp);
-        progress.inc(1);
     }
     progress.finish_and_clear();
     Ok(costs)
 }
 
 fn count(subject: Subject, with_callgrind: bool) -> Result<Cost, MeasureError> {
-    let (once, twice) = (
-        allocations(subject, ITERATIONS)?,
-        allocations(subject, 2 * ITERATIONS)?,
-    );
+    let [once, twice] = allocations(subject)?;
     let instructions = if with_callgrind {
-        Some(each(
-            instructions(subject, ITERATIONS)?,
-            instructions(subject, 2 * ITERATIONS)?,
-        ))
+        let [once, twice] = instructions(subject)?;
+        Some(each(once, twice))
     } else {
         None
     };
@@ -126,35 +137,41 @@ fn each(once: u64, twice: u64) -> f64 {
     (twice as f64 - once as f64) / f64::from(ITERATIONS)
 }
 
-fn allocations(subject: Subject, iterations: u32) -> Result<Counted, MeasureError> {
+fn allocations(subject: Subject) -> Result<[Counted; 2], MeasureError> {
     let mut command = Command::new(COUNTED);
     let output = run(
         subject,
-        command.args(["--iterations", &iterations.to_string()]),
+        command.args(["--iterations", &ITERATIONS.to_string()]),
     )?;
     serde_json::from_str(&output).map_err(|error| MeasureError::Failed(subject, error.to_string()))
 }
 
-/// The instructions of the main thread.
-fn instructions(subject: Subject, iterations: u32) -> Result<u64, MeasureError> {
+/// The instructions of the main thread, for once and for twice as many iterations: callgrind
+/// starts anew at each entry of what is measured, and writes a file when it is left.
+fn instructions(subject: Subject) -> Result<[u64; 2], MeasureError> {
     let folder = tempfile::tempdir().map_err(|error| MeasureError::Callgrind(subject, error))?;
     let file = folder.path().join("out");
     let mut command = Command::new("valgrind");
     command.args(["--tool=callgrind", "--separate-threads=yes", "--quiet"]);
+    command.arg(format!("--zero-before={MEASURED}"));
+    command.arg(format!("--dump-after={MEASURED}"));
     command
         .arg(format!("--callgrind-out-file={}", file.display()))
         .arg(PLAIN);
     run(
         subject,
-        command.args(["--iterations", &iterations.to_string()]),
+        command.args(["--iterations", &ITERATIONS.to_string()]),
     )?;
-    let main_thread = fs::read_to_string(Path::new(&format!("{}-01", file.display())));
-    let main_thread = main_thread.map_err(|error| MeasureError::Callgrind(subject, error))?;
-    let totals = main_thread
-        .lines()
-        .rev()
-        .find_map(|line| line.strip_prefix("totals:")?.trim().parse().ok());
-    totals.ok_or_else(|| MeasureError::Failed(subject, "callgrind wrote no totals".into()))
+    let total = |dump: u32| {
+        let main_thread = fs::read_to_string(format!("{}.{dump}-01", file.display()));
+        let main_thread = main_thread.map_err(|error| MeasureError::Callgrind(subject, error))?;
+        let totals = main_thread
+            .lines()
+            .rev()
+            .find_map(|line| line.strip_prefix("totals:")?.trim().parse().ok());
+        totals.ok_or_else(|| MeasureError::Failed(subject, "callgrind wrote no totals".into()))
+    };
+    Ok([total(1)?, total(2)?])
 }
 
 fn time(subject: Subject) -> Result<f64, MeasureError> {

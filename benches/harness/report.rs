@@ -14,7 +14,7 @@ use crate::measure::{Cost, Subject};
 
 /// How far a mean of allocations may lie above a whole number: what is done once in 64
 /// iterations, and a table that grows.
-const NOW_AND_THEN: f64 = 0.05;
+pub(crate) const NOW_AND_THEN: f64 = 0.05;
 
 /// How far instructions may lie above their budget: counts repeat within 0.2 %, but what a
 /// build inlines differs by a percent or two.
@@ -23,30 +23,30 @@ const BUILDS_DIFFER: f64 = 1.02;
 /// A line of the report. All that is added is added over identity.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Line {
-    suite: &'static str,
-    variant: Variant,
-    condition: Condition,
-    added_instructions: Option<f64>,
-    added_allocations: f64,
-    added_bytes: f64,
-    /// Time in that of the bare service: the median, the least and the most of the processes.
-    wall_ratio: Option<f64>,
-    wall_interval: Option<[f64; 2]>,
+    pub(crate) suite: &'static str,
+    pub(crate) variant: Variant,
+    pub(crate) condition: Condition,
+    pub(crate) added_instructions: Option<f64>,
+    pub(crate) added_allocations: f64,
+    pub(crate) added_bytes: f64,
+    /// Time in that of identity: the median, the least and the most of the processes.
+    pub(crate) wall_ratio: Option<f64>,
+    pub(crate) wall_interval: Option<[f64; 2]>,
     budget_instructions: Option<u32>,
     budget_allocations: Option<u32>,
     /// Instructions from which on a run fails: above the budget where it is not met yet.
     ceiling_instructions: Option<u32>,
-    identity_instructions: Option<f64>,
-    identity_allocations: f64,
+    pub(crate) identity_instructions: Option<f64>,
+    pub(crate) identity_allocations: f64,
     #[serde(skip)]
-    unit: &'static str,
+    pub(crate) unit: &'static str,
 }
 
 impl Line {
     /// The line of a row; `None` when it or its identity was not measured.
     pub(crate) fn new(
         suite: &'static Suite,
-        row: &Row,
+        row: Row,
         costs: &BTreeMap<Subject, Cost>,
     ) -> Option<Self> {
         let of = |variant| {
@@ -154,7 +154,7 @@ impl fmt::Display for Report<'_> {
             "+allocs",
             "budget",
             "+bytes",
-            "time / bare",
+            "time / identity",
             "verdict",
             "identity: instr / allocs",
         ]);

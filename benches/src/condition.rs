@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use clap::ValueEnum;
+use clap::builder::PossibleValue;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::metrics::{ManualReader, SdkMeterProvider};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{
-    BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracerProvider, Span, SpanData,
-    SpanExporter, SpanProcessor,
+    BatchConfig, BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracerProvider, Span,
+    SpanData, SpanExporter, SpanProcessor,
 };
 use otel_ml_tower::otel_ml::opentelemetry::{Context, global};
 use serde::Serialize;
@@ -50,7 +51,7 @@ impl Condition {
 
     /// Installs the global providers: a user's process has one set of them.
     #[must_use]
-    pub fn install(self) -> Installed {
+    pub fn install(self, exports: Exports) -> Installed {
         let spans = Spans::default();
         if self == Self::P {
             set_propagator();
@@ -69,11 +70,8 @@ impl Condition {
         let builder =
             SdkTracerProvider::builder().with_sampler(Sampler::ParentBased(Box::new(sampler)));
         let tracers = if self == Self::D {
-            let config = BatchConfigBuilder::default()
-                .with_max_queue_size(1 << 16)
-                .build();
             let batch = BatchSpanProcessor::builder(spans.clone())
-                .with_batch_config(config)
+                .with_batch_config(exports.config())
                 .build();
             builder.with_span_processor(batch).build()
         } else {
@@ -91,15 +89,35 @@ impl Condition {
     }
 }
 
+/// When a batch processor's thread exports what the measured thread hands to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exports {
+    /// As batches fill, on its own core: what a user waits for.
+    Meanwhile,
+    /// Once the measurement is over. What the thread frees meanwhile makes the next allocations
+    /// of the measured one cheaper or dearer, by who comes first: parked, it lets counts repeat.
+    Afterwards,
+}
+
+impl Exports {
+    fn config(self) -> BatchConfig {
+        let queue = 1 << 16;
+        let config = BatchConfigBuilder::default().with_max_queue_size(queue);
+        match self {
+            Self::Meanwhile => config.build(),
+            Self::Afterwards => config
+                .with_max_export_batch_size(queue)
+                .with_scheduled_delay(Duration::from_secs(3_600))
+                .build(),
+        }
+    }
+}
+
 impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::A => "a",
-            Self::P => "p",
-            Self::B => "b",
-            Self::C => "c",
-            Self::D => "d",
-        })
+        // The name on the command line, which is that in the JSON too.
+        let name = self.to_possible_value();
+        f.write_str(name.as_ref().map_or("", PossibleValue::get_name))
     }
 }
 
@@ -132,6 +150,13 @@ pub struct Installed {
 }
 
 impl Installed {
+    /// The tracer provider, where there is one: for what doesn't use the global one.
+    #[cfg(feature = "peers")]
+    #[must_use]
+    pub const fn tracers(&self) -> Option<&SdkTracerProvider> {
+        self.tracers.as_ref()
+    }
+
     /// How many spans were exported so far.
     ///
     /// # Errors

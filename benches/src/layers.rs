@@ -4,6 +4,7 @@ use std::fmt;
 use std::task::{Context, Poll};
 
 use clap::ValueEnum;
+use clap::builder::PossibleValue;
 use otel_ml_tower::otel_ml::Telemetry;
 use serde::Serialize;
 use tower_layer::Layer;
@@ -13,8 +14,6 @@ use tower_service::Service;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Variant {
-    /// Nothing.
-    Bare,
     /// A layer that does nothing: what a framework charges for any layer.
     Identity,
     /// The least that the same span costs, written by hand.
@@ -31,13 +30,51 @@ pub enum Variant {
     OtelMlSpans,
     /// Without metrics, the response's body always watched to its end.
     OtelMlSpansWrapped,
+    /// opentelemetry-instrumentation-tower as shipped: a span and four metrics.
+    #[cfg(feature = "peers")]
+    OpentelemetryInstrumentationTower,
+    /// opentelemetry-instrumentation-tower without its metrics.
+    #[cfg(feature = "peers")]
+    OpentelemetryInstrumentationTowerSpans,
+    /// tower-otel's layer for spans.
+    #[cfg(feature = "peers")]
+    TowerOtel,
+    /// tower-otel's layer for spans, watching bodies.
+    #[cfg(feature = "peers")]
+    TowerOtelBody,
+    /// tower-otel's layers for spans and for metrics.
+    #[cfg(feature = "peers")]
+    TowerOtelMetrics,
+    /// axum-tracing-opentelemetry.
+    #[cfg(feature = "peers")]
+    AxumTracingOpentelemetry,
+    /// tower-http's `TraceLayer`, its spans exported by tracing-opentelemetry.
+    #[cfg(feature = "peers")]
+    TowerHttpTrace,
+    /// `tracing` spans and fields, exported by tracing-opentelemetry.
+    #[cfg(feature = "peers")]
+    TracingOpentelemetry,
 }
 
 impl Variant {
     /// Whether it makes spans.
     #[must_use]
     pub const fn is_tracing(self) -> bool {
-        !matches!(self, Self::Bare | Self::Identity)
+        !matches!(self, Self::Identity)
+    }
+
+    /// Whether it is ours, and may have budgets.
+    #[must_use]
+    pub const fn is_ours(self) -> bool {
+        matches!(
+            self,
+            Self::OtelMl
+                | Self::OtelMlWrapped
+                | Self::OtelMlGenai
+                | Self::OtelMlFact
+                | Self::OtelMlSpans
+                | Self::OtelMlSpansWrapped
+        )
     }
 
     /// Whether every body is to be watched to its end.
@@ -60,17 +97,9 @@ impl Variant {
 
 impl fmt::Display for Variant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Bare => "bare",
-            Self::Identity => "identity",
-            Self::Floor => "floor",
-            Self::OtelMl => "otel-ml",
-            Self::OtelMlWrapped => "otel-ml-wrapped",
-            Self::OtelMlGenai => "otel-ml-genai",
-            Self::OtelMlFact => "otel-ml-fact",
-            Self::OtelMlSpans => "otel-ml-spans",
-            Self::OtelMlSpansWrapped => "otel-ml-spans-wrapped",
-        })
+        // The name on the command line, which is that in the JSON too.
+        let name = self.to_possible_value();
+        f.write_str(name.as_ref().map_or("", PossibleValue::get_name))
     }
 }
 

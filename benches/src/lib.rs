@@ -6,6 +6,9 @@
 pub mod condition;
 pub mod floor;
 pub mod layers;
+#[cfg(feature = "peers")]
+mod peers;
+pub mod plot;
 mod poll;
 mod subject;
 pub mod suites;

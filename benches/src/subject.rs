@@ -1,21 +1,25 @@
 //! One suite, variant and condition, ready to be run as often as asked.
 
 use std::fmt;
+use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
 use opentelemetry_sdk::error::OTelSdkError;
 use serde::{Deserialize, Serialize};
 
-use crate::condition::{Condition, Installed};
+use crate::condition::{Condition, Exports, Installed};
 use crate::layers::Variant;
-use crate::suites::{Iterate, Suite};
+use crate::suites::{Iterate, Scaled, Suite};
 
 /// Iterations before anything is measured: caches are filled, tables are built.
 const WARM_UP: u32 = 300;
-/// Rounds of a timing, each of so many iterations without and with the layer.
-const ROUNDS: u32 = 120;
-const ITERATIONS_OF_A_ROUND: u32 = 400;
+/// Rounds of a timing, each of so many iterations of identity and of the variant. They are short:
+/// most of them are then over before another program takes the core.
+const ROUNDS: u32 = 1_200;
+const ITERATIONS_OF_A_ROUND: u32 = 40;
+/// As many where all iterations of a round are one operation's, whose own cost is to be small.
+const ITERATIONS_OF_AN_OPERATION: u32 = 400;
 
 /// Which subject a measured process is, from its command line.
 #[derive(Clone, Copy, Debug, Parser)]
@@ -29,7 +33,7 @@ pub struct Choice {
     /// What is installed.
     #[arg(long)]
     pub condition: Condition,
-    /// How many iterations to measure; without it the time is measured.
+    /// Measure so many iterations, then twice as many; without it the time is measured.
     #[arg(long)]
     pub iterations: Option<u32>,
 }
@@ -79,7 +83,14 @@ impl Subject {
     /// Installs what the condition asks for, builds the service and warms it up.
     #[must_use]
     pub fn new(choice: Choice) -> Self {
-        let installed = choice.condition.install();
+        let installed = choice.condition.install(match choice.iterations {
+            Some(_) => Exports::Afterwards,
+            None => Exports::Meanwhile,
+        });
+        #[cfg(feature = "peers")]
+        if let Some(tracers) = installed.tracers() {
+            crate::peers::subscribe(choice.variant, tracers);
+        }
         let iterate = (choice.suite.prepare)(choice.variant, choice.condition);
         let mut subject = Self {
             choice,
@@ -87,26 +98,39 @@ impl Subject {
             iterate,
             expected_spans: 0,
         };
-        subject.run(WARM_UP);
+        subject.run(Scaled::of(choice.suite).map_or(WARM_UP, |scaled| scaled.warm_up));
         subject
     }
 
+    /// Does the work `iterations` times, as what is measured: callgrind is told this name.
+    #[inline(never)]
+    pub fn run_measured(&mut self, iterations: u32) {
+        self.run(iterations);
+        // A last call would become a jump, and callgrind not see this function left.
+        black_box(());
+    }
+
     /// Does the work `iterations` times.
-    pub fn run(&mut self, iterations: u32) {
+    fn run(&mut self, iterations: u32) {
         if self.choice.variant.is_tracing() && self.choice.condition.is_recording() {
             self.expected_spans += (self.choice.suite.spans)(iterations);
         }
         (self.iterate)(iterations);
     }
 
-    /// The ratio of its time to that of the bare service: the median of alternating rounds.
+    /// The ratio of its time to that of identity: the median of alternating rounds.
     pub fn time(&mut self) -> f64 {
-        let mut bare = (self.choice.suite.prepare)(Variant::Bare, self.choice.condition);
-        bare(WARM_UP);
+        let mut identity = (self.choice.suite.prepare)(Variant::Identity, self.choice.condition);
+        identity(WARM_UP);
+        let iterations = if (self.choice.suite.spans)(2) == 1 {
+            ITERATIONS_OF_AN_OPERATION
+        } else {
+            ITERATIONS_OF_A_ROUND
+        };
         let mut ratios: Vec<f64> = (0..ROUNDS)
             .map(|_| {
-                let without = time(|| bare(ITERATIONS_OF_A_ROUND));
-                let with = time(|| self.run(ITERATIONS_OF_A_ROUND));
+                let without = time(|| identity(iterations));
+                let with = time(|| self.run(iterations));
                 with.as_secs_f64() / without.as_secs_f64()
             })
             .collect();

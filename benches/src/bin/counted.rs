@@ -10,12 +10,15 @@ use otel_ml_bench::{Choice, Counted, Subject};
 fn main() -> Result<(), Box<dyn Error>> {
     let choice = Choice::parse();
     let mut subject = Subject::new(choice);
-    let info = measure(|| subject.run(choice.iterations.unwrap_or_default()));
+    let iterations = choice.iterations.unwrap_or_default();
+    let counted = [iterations, 2 * iterations].map(|iterations| {
+        let info = measure(|| subject.run_measured(iterations));
+        Counted {
+            allocations: info.count_total,
+            bytes: info.bytes_total,
+        }
+    });
     subject.check()?;
-    let counted = Counted {
-        allocations: info.count_total,
-        bytes: info.bytes_total,
-    };
     writeln!(stdout(), "{}", serde_json::to_string(&counted)?)?;
     Ok(())
 }

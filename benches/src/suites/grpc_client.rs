@@ -46,7 +46,6 @@ fn prepare(variant: Variant, condition: Condition) -> Iterate {
         ready(Ok::<_, Infallible>(Response::new(Body::new(body))))
     });
     match variant {
-        Variant::Bare => iterate(server, condition),
         Variant::Identity => iterate(Identity.layer(server), condition),
         OtelMl => iterate(OtelMlClientLayer.layer(server), condition),
         _ => {

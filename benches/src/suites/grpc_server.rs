@@ -52,7 +52,6 @@ fn prepare(variant: Variant, condition: Condition) -> Iterate {
     let is_telling = variant.is_tracing() && condition.is_recording();
     let routes = Routes::new(Model { is_telling }).prepare();
     match variant {
-        Variant::Bare => iterate(routes, condition),
         Variant::Identity => iterate(Identity.layer(routes), condition),
         OtelMl => iterate(OtelMlLayer.layer(routes), condition),
         _ => {

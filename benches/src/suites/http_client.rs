@@ -15,9 +15,11 @@ use tower_service::Service;
 
 use super::http_server::uri;
 use super::{Iterate, Row, Suite};
-use crate::condition::Condition::{self, B, C};
+use crate::condition::Condition::{self, A, B, C, D, P};
 use crate::layers::Identity;
 use crate::layers::Variant::{self, OtelMl, OtelMlSpans};
+#[cfg(feature = "peers")]
+use crate::peers::http as peers;
 use crate::poll::answer;
 
 pub(super) const SUITE: Suite = Suite {
@@ -25,10 +27,16 @@ pub(super) const SUITE: Suite = Suite {
     unit: "request",
     is_timed: true,
     rows: &[
+        Row::for_information(OtelMl, A),
+        Row::for_information(OtelMlSpans, A),
+        Row::for_information(OtelMl, P),
+        Row::for_information(OtelMlSpans, P),
         Row::for_information(OtelMl, B),
         Row::within(OtelMlSpans, B, 3_100, 3),
         Row::for_information(OtelMl, C),
         Row::within(OtelMlSpans, C, 6_300, 8).not_yet(6_800),
+        Row::for_information(OtelMl, D),
+        Row::for_information(OtelMlSpans, D),
     ],
     spans: |requests| requests.into(),
     prepare,
@@ -41,9 +49,15 @@ fn prepare(variant: Variant, condition: Condition) -> Iterate {
         ))))
     });
     match variant {
-        Variant::Bare => iterate(server, condition),
         Variant::Identity => iterate(Identity.layer(server), condition),
         OtelMl => iterate(OtelMlClientLayer.layer(server), condition),
+        #[cfg(feature = "peers")]
+        Variant::TowerOtel => iterate(peers::client().layer(server), condition),
+        #[cfg(feature = "peers")]
+        Variant::TowerOtelMetrics => {
+            let spans = peers::client().layer(server);
+            iterate(peers::client_metrics().layer(spans), condition)
+        }
         _ => iterate(
             OtelMlClientLayer::builder()
                 .telemetry(variant.telemetry())

@@ -14,7 +14,7 @@ use otel_ml_axum::otel_ml::MlSpan;
 
 use super::http_server::{layered, request, uri};
 use super::{Iterate, Row, Suite};
-use crate::condition::Condition::{self, A, B, C};
+use crate::condition::Condition::{self, A, B, C, D, P};
 use crate::layers::Variant::{self, OtelMl, OtelMlFact, OtelMlSpans};
 use crate::poll::answer;
 
@@ -29,6 +29,9 @@ pub(super) const SUITE: Suite = Suite {
     is_timed: true,
     rows: &[
         Row::within(OtelMl, A, A_BRANCH, 0),
+        Row::within(OtelMlSpans, A, A_BRANCH, 0),
+        Row::for_information(OtelMl, P),
+        Row::for_information(OtelMlSpans, P),
         Row::for_information(OtelMl, B),
         // Below an unsampled caller each chunk runs in its context: a call made from the stream
         // must not start a trace of its own.
@@ -36,6 +39,8 @@ pub(super) const SUITE: Suite = Suite {
         Row::within(OtelMl, C, RECORDED, 0),
         Row::within(OtelMlSpans, C, RECORDED, 0),
         Row::within(OtelMlFact, C, WITH_A_FACT, 0),
+        Row::within(OtelMl, D, RECORDED, 0),
+        Row::within(OtelMlSpans, D, RECORDED, 0),
     ],
     spans: |_chunks| 1,
     prepare,

@@ -1,37 +1,77 @@
-//! A fact written by code that finds its operation through the context.
+//! What code writes that finds its operation through the context, and operations of its own.
 
 use std::borrow::Cow;
 use std::hint::black_box;
 
 use otel_ml_tower::otel_ml::opentelemetry::trace::SpanKind;
-use otel_ml_tower::otel_ml::{Handle, MlSpan, Operation, Telemetry};
+use otel_ml_tower::otel_ml::{Handle, MlSpan, Operation, Telemetry, genai, stage};
 
 use super::{Iterate, Row, Suite};
-use crate::condition::Condition::{self, A, B, C};
-use crate::layers::Variant::{self, OtelMl};
+use crate::condition::Condition::{self, A, B, C, D, P};
+use crate::layers::Variant::{self, OtelMl, OtelMlSpans};
+#[cfg(feature = "peers")]
+use crate::peers::spans;
 
-pub(super) const SUITE: Suite = Suite {
+/// A fact written, over nothing done.
+pub(super) const WRITE: Suite = Suite {
     name: "mlspan",
     unit: "write",
     is_timed: false,
     rows: &[
         Row::for_information(OtelMl, A),
+        Row::for_information(OtelMl, P),
         Row::for_information(OtelMl, B),
         Row::for_information(OtelMl, C),
+        Row::for_information(OtelMl, D),
     ],
     spans: |_writes| 1,
-    prepare,
+    prepare: prepare_write,
 };
 
-fn prepare(variant: Variant, _condition: Condition) -> Iterate {
-    if !variant.is_tracing() {
-        return Box::new(|writes| {
-            for number in 0..writes {
-                black_box(u64::from(number));
-            }
-        });
-    }
-    let telemetry = Telemetry::global();
+/// A stage that does nothing.
+pub(super) const STAGE: Suite = Suite {
+    name: "mlspan-stage",
+    unit: "stage",
+    is_timed: false,
+    rows: OPERATIONS,
+    spans: |stages| stages.into(),
+    prepare: prepare_stage,
+};
+
+/// A GenAI operation with four facts at its start and three at its end.
+pub(super) const GENAI: Suite = Suite {
+    name: "mlspan-genai",
+    unit: "operation",
+    is_timed: false,
+    rows: OPERATIONS,
+    spans: |operations| operations.into(),
+    prepare: prepare_genai,
+};
+
+const OPERATIONS: &[Row] = &[
+    Row::for_information(OtelMl, A),
+    Row::for_information(OtelMlSpans, A),
+    Row::for_information(OtelMl, P),
+    Row::for_information(OtelMlSpans, P),
+    Row::for_information(OtelMl, B),
+    Row::for_information(OtelMlSpans, B),
+    Row::for_information(OtelMl, C),
+    Row::for_information(OtelMlSpans, C),
+    Row::for_information(OtelMl, D),
+    Row::for_information(OtelMlSpans, D),
+];
+
+fn each(mut work: impl FnMut(u64) + 'static) -> Iterate {
+    Box::new(move |times| (0..times).for_each(|number| work(black_box(number.into()))))
+}
+
+fn prepare_write(variant: Variant, _condition: Condition) -> Iterate {
+    let telemetry = match variant {
+        Variant::Identity => return each(|number| _ = black_box(number)),
+        #[cfg(feature = "peers")]
+        Variant::TracingOpentelemetry => return Box::new(spans::writes),
+        _ => Telemetry::global(),
+    };
     Box::new(move |writes| {
         let operation =
             Operation::builder(&telemetry, SpanKind::Internal, Cow::Borrowed("generate"));
@@ -44,4 +84,49 @@ fn prepare(variant: Variant, _condition: Condition) -> Iterate {
                 }
             });
     })
+}
+
+fn prepare_stage(variant: Variant, _condition: Condition) -> Iterate {
+    match variant {
+        Variant::Identity => each(|number| _ = black_box(number)),
+        OtelMl => each(|number| _ = stage("rerank").in_scope_infallible(|| black_box(number))),
+        #[cfg(feature = "peers")]
+        Variant::TracingOpentelemetry => each(spans::stage),
+        _ => {
+            let telemetry = variant.telemetry();
+            each(move |number| {
+                _ = stage("rerank")
+                    .telemetry(&telemetry)
+                    .in_scope_infallible(|| black_box(number));
+            })
+        }
+    }
+}
+
+fn prepare_genai(variant: Variant, _condition: Condition) -> Iterate {
+    let generate = |number| {
+        let span = MlSpan::current();
+        span.response_model("acme-large-2026-08")
+            .input_tokens(44)
+            .output_tokens(black_box(number));
+    };
+    let chat = || {
+        genai::chat("acme", "acme-large")
+            .max_tokens(256)
+            .temperature(0.2)
+    };
+    match variant {
+        Variant::Identity => each(|number| _ = black_box(number)),
+        OtelMl => each(move |number| chat().in_scope_infallible(|| generate(number))),
+        #[cfg(feature = "peers")]
+        Variant::TracingOpentelemetry => each(spans::genai),
+        _ => {
+            let telemetry = variant.telemetry();
+            each(move |number| {
+                chat()
+                    .telemetry(&telemetry)
+                    .in_scope_infallible(|| generate(number));
+            })
+        }
+    }
 }

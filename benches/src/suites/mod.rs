@@ -9,10 +9,13 @@ mod kafka_extract;
 mod kafka_inject;
 mod kafka_process;
 mod mlspan;
+mod scaled;
 mod worker_spawn;
 mod worker_traced;
 
 use std::fmt;
+
+use clap::ValueEnum;
 
 use crate::condition::Condition;
 use crate::layers::Variant;
@@ -26,7 +29,7 @@ pub struct Suite {
     pub name: &'static str,
     /// What an iteration is.
     pub unit: &'static str,
-    /// Whether it has a bare counterpart to be timed against.
+    /// Whether it has a counterpart in identity to be timed against.
     pub is_timed: bool,
     /// What is measured.
     pub rows: &'static [Row],
@@ -42,7 +45,12 @@ impl Suite {
         http_server::SUITE,
         http_client::SUITE,
         http_stream::SUITE,
-        mlspan::SUITE,
+        mlspan::WRITE,
+        mlspan::STAGE,
+        mlspan::GENAI,
+        scaled::ROUTES.suite,
+        scaled::HEADERS.suite,
+        scaled::UPTIME.suite,
         worker_spawn::SPAWN,
         worker_spawn::JOB,
         worker_traced::ITEM,
@@ -53,6 +61,24 @@ impl Suite {
         grpc_server::SUITE,
         grpc_client::SUITE,
     ];
+
+    /// What is measured of it: ours, and its peers with the feature for them.
+    pub fn all_rows(&self) -> impl Iterator<Item = Row> {
+        #[cfg(feature = "peers")]
+        let peers = crate::peers::of(self.name);
+        #[cfg(not(feature = "peers"))]
+        let peers: &[Variant] = &[];
+        let conditions: &[Condition] = match Scaled::of(self) {
+            Some(_) => &[Condition::C],
+            None => Condition::value_variants(),
+        };
+        let peers = conditions.iter().flat_map(move |condition| {
+            peers
+                .iter()
+                .map(move |peer| Row::for_information(*peer, *condition))
+        });
+        self.rows.iter().copied().chain(peers)
+    }
 
     /// The suite of that name.
     ///
@@ -78,6 +104,33 @@ impl fmt::Debug for Suite {
         f.debug_struct("Suite")
             .field("name", &self.name)
             .finish_non_exhaustive()
+    }
+}
+
+/// A suite that is another one with more of something: what it adds may not grow with it.
+#[derive(Debug)]
+pub struct Scaled {
+    /// The suite.
+    pub suite: Suite,
+    /// The name of the one with less.
+    pub of: &'static str,
+    /// Iterations before anything is measured.
+    pub warm_up: u32,
+    /// Instructions by which it may cost more, where that is not met yet; else it may cost no
+    /// more than the one with less, or grow as the peer does that grows least.
+    pub not_yet: Option<u32>,
+}
+
+impl Scaled {
+    /// All of them.
+    pub const ALL: &'static [Self] = &[scaled::ROUTES, scaled::HEADERS, scaled::UPTIME];
+
+    /// What there is more of in `suite`; `None` for one that is not scaled.
+    #[must_use]
+    pub fn of(suite: &Suite) -> Option<&'static Self> {
+        Self::ALL
+            .iter()
+            .find(|scaled| scaled.suite.name == suite.name)
     }
 }
 
@@ -121,7 +174,9 @@ impl Row {
         }
     }
 
-    const fn for_information(variant: Variant, condition: Condition) -> Self {
+    /// A row without a budget.
+    #[must_use]
+    pub const fn for_information(variant: Variant, condition: Condition) -> Self {
         Self {
             variant,
             condition,
