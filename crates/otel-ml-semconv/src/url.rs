@@ -5,7 +5,8 @@ use crate::attribute::attributes;
 attributes! {
     source: "semantic-conventions 1.45.0, url";
 
-    /// The absolute address, without credentials and with [`REDACTED_QUERY_KEYS`] redacted.
+    /// The absolute address, without credentials and with [`REDACTED_QUERY_KEYS`] and
+    /// [`CREDENTIAL_QUERY_KEYS`] redacted.
     /// Required on HTTP client spans.
     FULL: String, Stable = "url.full";
     /// The path. Required on HTTP server spans; unbounded, never a metric label.
@@ -29,6 +30,20 @@ pub const REDACTED_QUERY_KEYS: &[&str] = &[
     "X-Amz-Signature",
     "X-Goog-Signature",
     "sig",
+];
+
+/// Query keys that are credentials by what they are called, beyond those of the conventions: model
+/// providers take API keys this way. Compared without case.
+pub const CREDENTIAL_QUERY_KEYS: &[&str] = &[
+    "access_token",
+    "api-key",
+    "api_key",
+    "apikey",
+    "client_secret",
+    "key",
+    "password",
+    "secret",
+    "token",
 ];
 
 /// Stands in place of a user name, a password or a credential.

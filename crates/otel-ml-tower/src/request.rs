@@ -7,7 +7,7 @@ use http::header::{HeaderMap, HeaderValue};
 use http::{Extensions, Method, Request, Uri, Version};
 use otel_ml::semconv::http::{KNOWN_METHODS_ENV, method};
 use otel_ml::semconv::network::protocol_version;
-use otel_ml::semconv::url::{REDACTED, REDACTED_QUERY_KEYS};
+use otel_ml::semconv::url::{CREDENTIAL_QUERY_KEYS, REDACTED, REDACTED_QUERY_KEYS};
 
 /// What a request says before its body: what filters and hooks are shown.
 #[derive(Clone, Copy, Debug)]
@@ -209,11 +209,16 @@ pub(crate) fn content_length(value: &[u8]) -> Option<i64> {
     i64::try_from(length).ok()
 }
 
-/// The query with the values of credentials replaced. Their keys are matched as they are.
+fn is_credential(key: &str) -> bool {
+    REDACTED_QUERY_KEYS.contains(&key)
+        || (CREDENTIAL_QUERY_KEYS.iter()).any(|known| known.eq_ignore_ascii_case(key))
+}
+
+/// The query with the values of credentials replaced.
 pub(crate) fn redact_query(query: &str) -> Cow<'_, str> {
     let is_secret = |pair: &str| {
         pair.split_once('=')
-            .is_some_and(|(key, value)| !value.is_empty() && REDACTED_QUERY_KEYS.contains(&key))
+            .is_some_and(|(key, value)| !value.is_empty() && is_credential(key))
     };
     if !query.split('&').any(is_secret) {
         return Cow::Borrowed(query);
@@ -335,6 +340,10 @@ mod tests {
     fn credentials_never_stay() {
         assert_eq!(redact_query("a=1&sig=secret&b"), "a=1&sig=REDACTED&b");
         assert_eq!(redact_query("a=1"), "a=1");
+        assert_eq!(
+            redact_query("Key=s&api_key=s&sort_key=1&key="),
+            "Key=REDACTED&api_key=REDACTED&sort_key=1&key="
+        );
         let url = full_url(
             &"https://me:secret@host:1/p?X-Amz-Signature=s&q=1"
                 .parse()

@@ -93,18 +93,19 @@ pub struct Instruments {
 
 impl Instruments {
     pub(crate) fn new(meter: &Meter) -> Self {
-        Self::with(meter, ActiveRequests::new(meter))
+        Self::with(meter, ActiveRequests::new(meter), Queues::new(meter))
     }
 
     /// The instruments, if somebody reads what is recorded. The API's no-op meter drops the
-    /// callback of an observable instrument at once; an SDK keeps it. (An SDK whose view drops
-    /// `http.server.active_requests` looks like none: it is then asked again at the usual pace.)
+    /// callback of an observable instrument at once; an SDK keeps it, unless a view drops the
+    /// instrument: hence two are asked.
     pub(crate) fn if_observed(meter: &Meter) -> Option<Self> {
-        let probe = ActiveRequests::new(meter);
-        (Arc::strong_count(&probe.counts) > 1).then(|| Self::with(meter, probe))
+        let (requests, queues) = (ActiveRequests::new(meter), Queues::new(meter));
+        let is_observed = requests.is_observed() || queues.is_observed();
+        is_observed.then(|| Self::with(meter, requests, queues))
     }
 
-    fn with(meter: &Meter, http_server_active_requests: ActiveRequests) -> Self {
+    fn with(meter: &Meter, http_server_active_requests: ActiveRequests, ml_queues: Queues) -> Self {
         Self {
             http_server_request_duration: seconds(meter, &http::metric::SERVER_REQUEST_DURATION),
             http_server_request_labels: LabelSets::new(),
@@ -158,7 +159,7 @@ impl Instruments {
             ml_stage_duration: seconds(meter, &ml::metric::STAGE_DURATION),
             ml_inference_duration: seconds(meter, &ml::metric::INFERENCE_DURATION),
             ml_queue_wait_duration: seconds(meter, &ml::metric::QUEUE_WAIT_DURATION),
-            ml_queues: Queues::new(meter),
+            ml_queues,
             ml_consumer_lag: Readings::new(meter, &ml::metric::CONSUMER_LAG),
             ml_consumer_fetch_queue_size: Readings::new(
                 meter,
@@ -258,6 +259,10 @@ impl ActiveRequests {
             .with_callback(move |observer| observed.observe(observer))
             .build();
         Self { counts }
+    }
+
+    fn is_observed(&self) -> bool {
+        Arc::strong_count(&self.counts) > 1
     }
 
     /// Counts one request until the guard is dropped.

@@ -103,6 +103,10 @@ impl Queues {
         Self(all)
     }
 
+    pub(crate) fn is_observed(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
     /// Collects the numbers of `level` for as long as somebody holds it. Call it once for each.
     ///
     /// # Cardinality

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError, Weak};
 
 use opentelemetry::global::{BoxedTracer, ObjectSafeTracer};
 use opentelemetry::metrics::{Meter, MeterProvider};
@@ -58,9 +58,8 @@ struct State {
     meters: Source<Meter>,
     tracer: OnceLock<BoxedTracer>,
     tracer_pace: Pace,
-    instruments: OnceLock<Instruments>,
+    instruments: OnceLock<Arc<Instruments>>,
     instruments_pace: Pace,
-    looking_for_meter: Mutex<()>,
     propagation: Propagation,
     interner: Interner,
     /// Whether prompts and answers are recorded; `None` for what the environment says.
@@ -87,7 +86,6 @@ impl State {
             tracer_pace: Pace::every(64),
             instruments: OnceLock::new(),
             instruments_pace: Pace::every(256),
-            looking_for_meter: Mutex::new(()),
             propagation,
             interner: Interner::new(),
             content: None,
@@ -106,18 +104,40 @@ impl State {
     /// One thread at a time, as an SDK keeps every observable callback it is given: `None` is
     /// what the others get who can't wait.
     fn look_for_meter(&self, waits: bool) -> Option<&Instruments> {
-        let lock = &self.looking_for_meter;
-        let _only_one = if waits {
+        let lock = &RESOLVED;
+        let mut resolved = if waits {
             lock.lock().unwrap_or_else(PoisonError::into_inner)
         } else {
             lock.try_lock().ok()?
         };
-        if let Some(instruments) = self.instruments.get() {
-            return Some(instruments);
-        }
-        let instruments = Instruments::if_observed(&global::meter_with_scope(scope()))?;
+        let provider = global::meter_provider();
+        let known = resolved
+            .as_ref()
+            .filter(|known| Weak::ptr_eq(&known.provider, &Arc::downgrade(&provider)))
+            .map(|known| Arc::clone(&known.instruments));
+        let instruments = match known {
+            Some(known) => known,
+            None => {
+                let meter = provider.meter_with_scope(scope());
+                let instruments = Arc::new(Instruments::if_observed(&meter)?);
+                *resolved = Some(Resolved {
+                    provider: Arc::downgrade(&provider),
+                    instruments: Arc::clone(&instruments),
+                });
+                instruments
+            }
+        };
         Some(self.instruments.get_or_init(|| instruments))
     }
+}
+
+/// The instruments of the global meter provider that was found last, for all handles that use
+/// it: of two that count requests in flight under one name, an SDK believes one.
+static RESOLVED: Mutex<Option<Resolved>> = Mutex::new(None);
+
+struct Resolved {
+    provider: Weak<dyn MeterProvider + Send + Sync>,
+    instruments: Arc<Instruments>,
 }
 
 impl Telemetry {
@@ -192,12 +212,15 @@ impl Telemetry {
         let state = self.state();
         match &state.meters {
             Source::Off => None,
-            Source::Given(meter) => Some(state.instruments.get_or_init(|| Instruments::new(meter))),
-            // One set for all: of two that count requests in flight an SDK believes one.
-            Source::Global => GLOBAL.instruments.get().or_else(|| {
-                let is_due = state.instruments_pace.is_due();
-                is_due.then(|| GLOBAL.look_for_meter(false)).flatten()
-            }),
+            Source::Given(meter) => {
+                let make = || Arc::new(Instruments::new(meter));
+                Some(state.instruments.get_or_init(make))
+            }
+            Source::Global => match state.instruments.get() {
+                Some(found) => Some(found),
+                None if state.instruments_pace.is_due() => state.look_for_meter(false),
+                None => None,
+            },
         }
     }
 
@@ -207,8 +230,8 @@ impl Telemetry {
         if matches!(state.tracers, Source::Global) && state.tracer.get().is_none() {
             state.look_for_tracer();
         }
-        if matches!(state.meters, Source::Global) && GLOBAL.instruments.get().is_none() {
-            GLOBAL.look_for_meter(true);
+        if matches!(state.meters, Source::Global) && state.instruments.get().is_none() {
+            state.look_for_meter(true);
         }
     }
 

@@ -18,6 +18,9 @@ use opentelemetry::baggage::BaggageExt;
 use opentelemetry::propagation::{TextMapCompositePropagator, TextMapPropagator};
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
 use opentelemetry::{Context, KeyValue, global};
+use opentelemetry_sdk::metrics::{
+    Aggregation, InMemoryMetricExporter, Instrument, SdkMeterProvider, Stream,
+};
 use opentelemetry_sdk::propagation::{BaggagePropagator, TraceContextPropagator};
 use otel_ml::carrier::{HeaderExtractor, HeaderInjector};
 use otel_ml::messaging::{Destination, Message};
@@ -356,5 +359,26 @@ alone! {
         let metrics = test.metrics();
         let sum = metrics.sum(keys::metric::SERVER_ACTIVE_REQUESTS.name);
         assert_eq!(sum.points()[0].value(), otel_ml_testing::Number::Int(3));
+    }
+}
+
+alone! {
+    fn a_view_that_drops_one_instrument_leaves_the_others() {
+        let exporter = InMemoryMetricExporter::default();
+        let drop_requests = |instrument: &Instrument| {
+            let is_it = instrument.name() == keys::metric::SERVER_ACTIVE_REQUESTS.name;
+            let stream = is_it.then(|| Stream::builder().with_aggregation(Aggregation::Drop).build());
+            stream?.ok()
+        };
+        let provider = SdkMeterProvider::builder()
+            .with_periodic_exporter(exporter.clone())
+            .with_view(drop_requests)
+            .build();
+        global::set_meter_provider(provider.clone());
+        stage("seen").in_scope_infallible(|| ());
+        assert_eq!(selfcheck(), [Finding::NoTracerProvider]);
+        provider.force_flush().unwrap();
+        let written = format!("{:?}", exporter.get_finished_metrics().unwrap());
+        assert!(written.contains(ml::metric::STAGE_DURATION.name), "{written}");
     }
 }

@@ -182,6 +182,19 @@ impl<H> Exchange for ServerExchange<H> {
 }
 
 impl<H> Record for ServerExchange<H> {
+    fn owns(&self, key: &str) -> bool {
+        [
+            rpc::SYSTEM_NAME,
+            rpc::METHOD,
+            rpc::METHOD_ORIGINAL,
+            server::ADDRESS,
+            server::PORT,
+            network::PEER_ADDRESS,
+            network::PEER_PORT,
+        ]
+        .contains(&key)
+    }
+
     fn dropped(&self) -> Outcome {
         self.call.dropped()
     }

@@ -236,7 +236,8 @@ impl<H> Record for ClientExchange<H> {
             if let Some(status) = status {
                 end.set(keys::RESPONSE_STATUS_CODE, status);
             }
-            if let Some(version) = version {
+            let is_wanted = self.options.common.detail > Detail::Minimal;
+            if let Some(version) = version.filter(|_| is_wanted) {
                 end.set(network::PROTOCOL_VERSION, version);
             }
             for header in self.response_headers.drain(..) {

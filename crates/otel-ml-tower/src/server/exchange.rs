@@ -341,7 +341,29 @@ impl<H> ServerExchange<H> {
     }
 }
 
+/// What the server says of a request when it arrives.
+const OWN_KEYS: [&str; 14] = [
+    keys::REQUEST_METHOD,
+    keys::REQUEST_METHOD_ORIGINAL,
+    keys::ROUTE,
+    url::PATH,
+    url::QUERY,
+    url::SCHEME,
+    network::PROTOCOL_VERSION,
+    network::PEER_ADDRESS,
+    network::PEER_PORT,
+    server::ADDRESS,
+    server::PORT,
+    client::ADDRESS,
+    user_agent::ORIGINAL,
+    keys::REQUEST_BODY_SIZE,
+];
+
 impl<H> Record for ServerExchange<H> {
+    fn owns(&self, key: &str) -> bool {
+        OWN_KEYS.contains(&key)
+    }
+
     fn dropped(&self) -> Outcome {
         match self.outcome() {
             Outcome::Ok => Outcome::Cancelled(CancelReason::Dropped),

@@ -99,13 +99,19 @@ fn a_handler_does_not_write_what_a_hook_or_baggage_wrote() {
     let handler = async |_request: Request<()>| {
         MlSpan::current()
             .user_tier("free")
-            .set("app.tenant", "other");
+            .set("app.tenant", "other")
+            .set("url.path", "/elsewhere");
         Ok::<_, Infallible>(status(200))
     };
     let request = get(&[("baggage", "ml.user.tier=pro")]);
+    let path = request.uri().path().to_owned();
     drop(run(layer.layer(service_fn(handler)).call(request)));
     let spans = test.spans();
-    for (key, value) in [("ml.user.tier", "pro"), ("app.tenant", "acme")] {
+    for (key, value) in [
+        ("ml.user.tier", "pro"),
+        ("app.tenant", "acme"),
+        ("url.path", path.as_str()),
+    ] {
         let all = spans.root().attributes.iter();
         assert_eq!(all.filter(|a| a.key.as_str() == key).count(), 1, "{key}");
         assert_eq!(spans.root().str(key), value);

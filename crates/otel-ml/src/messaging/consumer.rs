@@ -298,6 +298,10 @@ pub struct ProcessRecord {
 }
 
 impl Record for ProcessRecord {
+    fn owns(&self, key: &str) -> bool {
+        key.starts_with("messaging.")
+    }
+
     fn record(&mut self, end: &mut End<'_>) {
         let Some(instruments) = end.instruments else {
             return;

@@ -26,6 +26,12 @@ pub trait Record {
         Outcome::Cancelled(CancelReason::Dropped)
     }
 
+    /// Whether the transport says `key` itself when the operation starts. What a handler writes
+    /// under such a key of its own choice is left out: the SDK would keep both.
+    fn owns(&self, _key: &str) -> bool {
+        false
+    }
+
     /// The error that `outcome` is for a span of `kind`, where a protocol has a rule of its own.
     fn error(&self, outcome: &Outcome, kind: &SpanKind) -> Option<ErrorType> {
         outcome.error(kind)
@@ -177,9 +183,10 @@ impl<R: Record> Live<R> {
                 span.set_status(Status::error(""));
             }
             if let Some(facts) = facts.as_mut().filter(|facts| facts.has_custom) {
-                facts
-                    .list
-                    .retain(|(_, fact)| late.iter().all(|known| known.key != fact.key));
+                facts.list.retain(|(_, fact)| {
+                    let is_told = late.iter().any(|known| known.key == fact.key);
+                    !is_told && !self.record.owns(fact.key.as_str())
+                });
             }
             if let Some(name) = name {
                 span.update_name(name);
