@@ -122,16 +122,30 @@ pub(crate) async fn provider_shut_down<H: Hop>() {
     assert!(test.spans().is_empty());
 }
 
-/// What was built with the old provider keeps it; what is built with the new one has that.
+/// What has found the old global provider keeps it, and only passes context on once that one is
+/// shut down; what looks later finds the new one.
 pub(crate) async fn provider_replaced<H: Hop>() {
     let (old, new) = (TestTelemetry::new(), TestTelemetry::new());
-    let mut before = link::<H>(&old, answering(Reply::Short));
+    let build = || {
+        let settings = Settings {
+            telemetry: Telemetry::builder().build(),
+            accepts: true,
+        };
+        H::link(settings, answering(Reply::Short))
+    };
+    let mut before = build();
+    let first = Installed::new(&old);
     before.call(&HeaderMap::new()).await.unwrap();
-    let mut after = link::<H>(&new, answering(Reply::Short));
+    drop(first);
+    let _second = Installed::new(&new);
+    let mut after = build();
     after.call(&HeaderMap::new()).await.unwrap();
     before.call(&HeaderMap::new()).await.unwrap();
     assert_eq!((own::<H>(&old).len(), own::<H>(&new).len()), (2, 1));
     assert_error::<H>(&new, None);
+    old.shutdown();
+    before.call(&HeaderMap::new()).await.unwrap();
+    assert_eq!((own::<H>(&old).len(), own::<H>(&new).len()), (2, 1));
 }
 
 /// A service that is ready when told, and the only one of its kind.
