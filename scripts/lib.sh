@@ -72,7 +72,9 @@ need_compiler() {
     can_link && has c++ && has make && return
     install_packages gcc g++ libc6-dev make || true
     can_link || die "a C compiler and linker (cc) is needed: install gcc and libc6-dev, then run this again"
-    has c++ && has make || die "a C++ compiler (c++) and make are needed: install g++ and make, then run this again"
+    if ! has c++ || ! has make; then
+        die "a C++ compiler (c++) and make are needed: install g++ and make, then run this again"
+    fi
 }
 
 # The addresses a process listens on, one a line, as the kernel writes them: hexadecimal, in the

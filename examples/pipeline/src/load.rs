@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use otel_ml::opentelemetry::Value;
-use otel_ml::opentelemetry::trace::{SpanKind, TraceId};
+use otel_ml::opentelemetry::trace::TraceId;
 use otel_ml::semconv::gen_ai;
 use otel_ml_testing::SpanExt as _;
 
@@ -109,7 +109,7 @@ impl Report {
             let (input, output) = tokens.entry(ended.service).or_default();
             *input = (*input).max(count(ended, gen_ai::USAGE_INPUT_TOKENS));
             *output = (*output).max(count(ended, gen_ai::USAGE_OUTPUT_TOKENS));
-            if ended.span.span_kind == SpanKind::Server {
+            if ended.is_request() {
                 let measured = self.services.entry(ended.service).or_default();
                 measured.durations.push(ended.span.duration());
                 measured.errors += usize::from(ended.span.is_error());

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use otel_ml::opentelemetry::trace::{SpanId, SpanKind, TraceId};
 use otel_ml::opentelemetry::{Array, Value};
-use otel_ml::semconv::{http as keys, messaging, rpc, url};
+use otel_ml::semconv::{http as keys, rpc, url};
 use otel_ml_testing::SpanExt as _;
 
 use crate::asker;
 use crate::client::REQUEST_ID;
-use crate::hops::{Stage, retrieve};
+use crate::hops::Stage;
 use crate::telemetry::Ended;
 
 /// What is wrong with `spans`, which should be all of the trace that was `expected` before
@@ -93,18 +93,12 @@ impl<'a> Trace<'a> {
     fn services(&self) -> Vec<String> {
         let mut problems = Vec::new();
         for stage in Stage::ALL {
-            let requests = retrieve::TOPICS.requests;
-            let is_request = |ended: &&Ended| match ended.span.span_kind {
-                SpanKind::Server => true,
-                SpanKind::Consumer => ended.span.str(messaging::DESTINATION_NAME) == requests,
-                _ => false,
-            };
-            let served = self.spans.iter().filter(is_request);
+            let served = self.spans.iter().filter(|ended| ended.is_request());
             let served = served
                 .filter(|ended| ended.service == stage.as_str())
                 .count();
             if served != 1 {
-                problems.push(format!("{} has {served} SERVER spans", stage.as_str()));
+                problems.push(format!("{} has served {served} requests", stage.as_str()));
             }
         }
         problems

@@ -6,8 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use opentelemetry_sdk::trace::SpanData;
-use otel_ml::opentelemetry::trace::TraceId;
+use otel_ml::opentelemetry::trace::{SpanKind, TraceId};
+use otel_ml::semconv::messaging;
+use otel_ml_testing::SpanExt as _;
 use tokio::sync::oneshot;
+
+use crate::hops::retrieve;
 
 /// A span that has ended.
 #[derive(Clone, Debug)]
@@ -16,6 +20,21 @@ pub struct Ended {
     pub service: &'static str,
     /// What it recorded.
     pub span: SpanData,
+}
+
+impl Ended {
+    /// Whether it is what its service was asked for, by HTTP or by Kafka: replies are messages,
+    /// too.
+    pub fn is_request(&self) -> bool {
+        match self.span.span_kind {
+            SpanKind::Server => true,
+            SpanKind::Consumer => {
+                let topic = self.span.attr(messaging::DESTINATION_NAME);
+                topic.is_some_and(|topic| topic.as_str() == retrieve::TOPICS.requests)
+            }
+            _ => false,
+        }
+    }
 }
 
 /// The traces that have spans open, in any of the services.

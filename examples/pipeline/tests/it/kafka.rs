@@ -42,17 +42,16 @@ async fn a_question_leaves_one_trace_also_over_kafka() {
         assert_eq!(to.trace, from.trace);
         assert_eq!(to.service, *service);
     }
+    // The rerank hop has a queue of its own: its wait is below no message.
+    for process in ["process retrieve-requests", "process retrieve-replies"] {
+        let processed = &named(process).id;
+        let waits = written
+            .spans
+            .iter()
+            .filter(|span| span.name == "queue_wait" && span.parent.as_ref() == Some(processed));
+        assert_eq!(waits.count(), 1, "{process}");
+    }
     let processed = named("process retrieve-requests");
-    let waits = written
-        .spans
-        .iter()
-        .filter(|span| span.name == "queue_wait");
-    assert!(
-        waits
-            .clone()
-            .any(|wait| wait.parent.as_ref() == Some(&processed.id))
-    );
-    assert_eq!(waits.count(), 2);
     let stage = named("retrieve");
     assert_eq!(stage.parent.as_ref(), Some(&processed.id));
 }
