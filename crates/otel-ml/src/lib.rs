@@ -16,6 +16,7 @@ mod operation;
 mod options;
 mod outcome;
 pub mod propagation;
+mod providers;
 mod queue;
 mod readings;
 mod selfcheck;

@@ -1,23 +1,20 @@
 //! Where spans and metrics go, and how context is passed on.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, LazyLock};
 
 use opentelemetry::global::{BoxedTracer, ObjectSafeTracer};
 use opentelemetry::metrics::{Meter, MeterProvider};
 use opentelemetry::propagation::TextMapPropagator;
-use opentelemetry::trace::{
-    Span, SpanBuilder, SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState,
-    Tracer, TracerProvider,
-};
-use opentelemetry::{Context, InstrumentationScope, KeyValue, global};
-use otel_ml_semconv::{SCHEMA_URL, gen_ai, ml};
+use opentelemetry::trace::{Tracer, TracerProvider};
+use opentelemetry::{Context, KeyValue};
+use otel_ml_semconv::{gen_ai, ml};
 
 use crate::carrier::{ExtractCarrier, InjectCarrier};
 use crate::instruments::Instruments;
 use crate::intern::Interner;
 use crate::propagation::{Anomaly, Propagation};
+use crate::providers::{Meters, Source, Tracers, scope};
 use crate::shared::Entry;
 
 /// The tracer, the instruments and the propagator that an instrumentation uses.
@@ -54,23 +51,13 @@ static OFF: State = State::new(Source::Off, Source::Off, Propagation::auto());
 static GLOBAL: State = State::new(Source::Global, Source::Global, Propagation::auto());
 
 struct State {
-    tracers: Source<BoxedTracer>,
-    meters: Source<Meter>,
-    tracer: OnceLock<BoxedTracer>,
-    tracer_pace: Pace,
-    instruments: OnceLock<Arc<Instruments>>,
-    instruments_pace: Pace,
+    tracers: Tracers,
+    meters: Meters,
     propagation: Propagation,
     interner: Interner,
     /// Whether prompts and answers are recorded; `None` for what the environment says.
     content: Option<bool>,
     labels_model_version: bool,
-}
-
-enum Source<T> {
-    Global,
-    Given(T),
-    Off,
 }
 
 impl State {
@@ -80,64 +67,14 @@ impl State {
         propagation: Propagation,
     ) -> Self {
         Self {
-            tracers,
-            meters,
-            tracer: OnceLock::new(),
-            tracer_pace: Pace::every(64),
-            instruments: OnceLock::new(),
-            instruments_pace: Pace::every(256),
+            tracers: Tracers::new(tracers),
+            meters: Meters::new(meters),
             propagation,
             interner: Interner::new(),
             content: None,
             labels_model_version: false,
         }
     }
-
-    fn look_for_tracer(&self) -> Option<&BoxedTracer> {
-        let tracer = global::tracer_with_scope(scope());
-        if is_noop(&tracer) {
-            return None;
-        }
-        Some(self.tracer.get_or_init(|| tracer))
-    }
-
-    /// One thread at a time, as an SDK keeps every observable callback it is given: `None` is
-    /// what the others get who can't wait.
-    fn look_for_meter(&self, waits: bool) -> Option<&Instruments> {
-        let lock = &RESOLVED;
-        let mut resolved = if waits {
-            lock.lock().unwrap_or_else(PoisonError::into_inner)
-        } else {
-            lock.try_lock().ok()?
-        };
-        let provider = global::meter_provider();
-        let known = resolved
-            .as_ref()
-            .filter(|known| Weak::ptr_eq(&known.provider, &Arc::downgrade(&provider)))
-            .map(|known| Arc::clone(&known.instruments));
-        let instruments = match known {
-            Some(known) => known,
-            None => {
-                let meter = provider.meter_with_scope(scope());
-                let instruments = Arc::new(Instruments::if_observed(&meter)?);
-                *resolved = Some(Resolved {
-                    provider: Arc::downgrade(&provider),
-                    instruments: Arc::clone(&instruments),
-                });
-                instruments
-            }
-        };
-        Some(self.instruments.get_or_init(|| instruments))
-    }
-}
-
-/// The instruments of the global meter provider that was found last, for all handles that use
-/// it: of two that count requests in flight under one name, an SDK believes one.
-static RESOLVED: Mutex<Option<Resolved>> = Mutex::new(None);
-
-struct Resolved {
-    provider: Weak<dyn MeterProvider + Send + Sync>,
-    instruments: Arc<Instruments>,
 }
 
 impl Telemetry {
@@ -194,45 +131,21 @@ impl Telemetry {
 
     #[inline]
     pub(crate) fn tracer(&self) -> Option<&BoxedTracer> {
-        let state = self.state();
-        match &state.tracers {
-            Source::Given(tracer) => Some(tracer),
-            Source::Off => None,
-            Source::Global => state.tracer.get().or_else(|| {
-                let is_due = state.tracer_pace.is_due();
-                is_due.then(|| state.look_for_tracer()).flatten()
-            }),
-        }
+        self.state().tracers.get()
     }
 
     /// The instruments, or `None` while no meter provider is there.
     #[must_use]
     #[inline]
     pub fn instruments(&self) -> Option<&Instruments> {
-        let state = self.state();
-        match &state.meters {
-            Source::Off => None,
-            Source::Given(meter) => {
-                let make = || Arc::new(Instruments::new(meter));
-                Some(state.instruments.get_or_init(make))
-            }
-            Source::Global => match state.instruments.get() {
-                Some(found) => Some(found),
-                None if state.instruments_pace.is_due() => state.look_for_meter(false),
-                None => None,
-            },
-        }
+        self.state().meters.get()
     }
 
     /// Looks for global providers that were not there yet, whether it is time to or not.
     pub(crate) fn look_now(&self) {
         let state = self.state();
-        if matches!(state.tracers, Source::Global) && state.tracer.get().is_none() {
-            state.look_for_tracer();
-        }
-        if matches!(state.meters, Source::Global) && state.instruments.get().is_none() {
-            state.look_for_meter(true);
-        }
+        state.tracers.look_now();
+        state.meters.look_now();
     }
 
     /// Which of a model's names are metric labels.
@@ -435,58 +348,5 @@ impl fmt::Debug for TelemetryBuilder {
         f.debug_struct("TelemetryBuilder")
             .field("propagation", &self.propagation)
             .finish_non_exhaustive()
-    }
-}
-
-fn scope() -> InstrumentationScope {
-    InstrumentationScope::builder("otel-ml")
-        .with_version(env!("CARGO_PKG_VERSION"))
-        .with_schema_url(SCHEMA_URL)
-        .build()
-}
-
-/// Whether spans of `tracer` come to nothing, found out without starting one.
-///
-/// Under a suppressed context an SDK answers with an invalid span; the API's no-op tracer
-/// hands the parent's span context back.
-fn is_noop(tracer: &BoxedTracer) -> bool {
-    static PROBE: LazyLock<Context> = LazyLock::new(|| {
-        let parent = SpanContext::new(
-            TraceId::from(1),
-            SpanId::from(1),
-            TraceFlags::NOT_SAMPLED,
-            true,
-            TraceState::NONE,
-        );
-        Context::new()
-            .with_remote_span_context(parent)
-            .with_telemetry_suppressed()
-    });
-    tracer
-        .build_with_context(SpanBuilder::from_name("probe"), &PROBE)
-        .span_context()
-        .is_valid()
-}
-
-/// When to look again for something that was not there.
-struct Pace {
-    every: u32,
-    uses: AtomicU32,
-}
-
-impl Pace {
-    const EAGER: u32 = 64;
-
-    /// On each of the first uses, then on every so many.
-    const fn every(every: u32) -> Self {
-        Self {
-            every,
-            uses: AtomicU32::new(0),
-        }
-    }
-
-    fn is_due(&self) -> bool {
-        let uses = self.uses.fetch_add(1, Ordering::Relaxed);
-        uses < Self::EAGER || uses.is_multiple_of(self.every)
     }
 }
