@@ -137,25 +137,27 @@ stage_fmt() { cargo fmt --all --check; }
 stage_clippy() {
     cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
     # A target that is no test by default is not among all targets.
-    cargo clippy --package otel-ml-e2e --test collector --test kafka --test python --locked -- -D warnings
-    cargo clippy --package otel-ml-tonic --test interop --locked -- -D warnings
+    cargo clippy --workspace --all-features --locked \
+        --test collector --test kafka --test python --test interop -- -D warnings
 }
 
 stage_doc() {
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features --locked
 }
 
-# Runs the tests of one target, which these options of cargo name.
-run_target() {
-    # Not to have tested anything is no success.
-    cargo test --locked "$@" -- --list | grep ': test$'
-    cargo test --locked "$@"
-}
-
 # Without the bench: all its features are its peers too, which switch on features of shared crates
 # that nobody who uses ours asked for. Its tests are run beside the budgets.
-stage_tests() {
-    cargo test --workspace --exclude otel-ml-bench --all-features --locked --no-fail-fast
+WORKSPACE=(--workspace --exclude otel-ml-bench --all-features --locked)
+
+stage_tests() { cargo test "${WORKSPACE[@]}" --no-fail-fast; }
+
+# Runs the test targets of these names, built as all tests are, so that nothing is built twice.
+run_targets() {
+    local name targets=()
+    for name in "$@"; do targets+=(--test "$name"); done
+    # Not to have tested anything is no success.
+    cargo test "${WORKSPACE[@]}" "${targets[@]}" -- --list | grep ': test$'
+    cargo test "${WORKSPACE[@]}" "${targets[@]}"
 }
 
 stage_soak() {
@@ -207,8 +209,7 @@ stage_python() {
     "$ROOT/scripts/services" status python
     "$OTEL_ML_PYTHON" "$ROOT/scripts/services.d/python-smoke.py"
     export OTEL_ML_PYTHON
-    run_target --package otel-ml-e2e --test python
-    run_target --package otel-ml-tonic --test interop
+    run_targets python interop
 }
 
 # One that somebody works with stays up.
@@ -230,7 +231,7 @@ stage_collector() {
     OTELCOL_OUTPUT=$OTELCOL_RUN "$binary" validate --config "$OTELCOL_CONFIG"
     start_and_stop_collector
     export OTEL_ML_OTELCOL=$binary
-    run_target --package otel-ml-e2e --test collector
+    run_targets collector
 }
 
 # The broker is stopped with the stage, unless somebody works with it.
@@ -245,11 +246,9 @@ stage_kafka() {
     fi
     variables=$("$ROOT/scripts/services" env kafka python)
     eval "$variables"
-    # What also runs on a mock, in the stage of tests.
-    run_target --package otel-ml-rdkafka --test it
-    run_target --package otel-ml-e2e --test matrix
-    # What wants a real one.
-    run_target --package otel-ml-e2e --test kafka
+    # What also runs on a mock, in the stage of tests, and what wants a real broker.
+    cargo test --locked --package otel-ml-rdkafka --test it
+    run_targets matrix kafka
 }
 
 stage_package() {
