@@ -135,7 +135,9 @@ impl Shared {
     #[inline]
     pub(crate) fn set(&self, key: &FactKey, value: impl FnOnce() -> Value) {
         if self.recording || key.is_for_metrics {
-            self.lock().set(key, value());
+            // The caller's code, which may write to this operation itself: not under the lock.
+            let value = value();
+            self.lock().set(key, value);
         }
     }
 
@@ -162,5 +164,52 @@ impl Shared {
     #[inline]
     fn lock(&self) -> MutexGuard<'_, Facts> {
         self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn add(taken: Vec<Key>) -> (Context, Arc<Shared>) {
+        Entry::add(Start {
+            span: Context::new(),
+            recording: true,
+            telemetry: Telemetry::off(),
+            started: Instant::now(),
+            taken,
+            cap: 8,
+        })
+    }
+
+    #[test]
+    fn what_serves_again_holds_nothing_of_the_operation_before() {
+        let (cx, shared) = add(vec!["app.taken".into()]);
+        shared.set_custom("app.own".into(), || 1.into());
+        shared.first_token();
+        let used = Arc::as_ptr(&shared);
+        assert_eq!(shared.finish().list.len(), 1);
+        drop((shared, cx));
+
+        let (_cx, shared) = add(Vec::new());
+        assert_eq!(Arc::as_ptr(&shared), used);
+        assert!(!shared.is_finished());
+        {
+            let facts = shared.lock();
+            assert!(!facts.has_custom && facts.first_token.is_none() && facts.list.is_empty());
+        }
+        shared.set_custom("app.taken".into(), || 2.into());
+        assert_eq!(shared.finish().list.len(), 1);
+    }
+
+    #[test]
+    fn what_somebody_still_holds_does_not_serve_again() {
+        let (cx, kept) = add(Vec::new());
+        drop(cx);
+        for _ in 0..2 * MOST_SPARE {
+            let (_cx, shared) = add(Vec::new());
+            assert!(!Arc::ptr_eq(&shared, &kept));
+        }
+        assert!(SPARE.with_borrow(|spare| spare.len()) <= MOST_SPARE);
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use opentelemetry::Context;
 use opentelemetry::context::FutureExt;
 use opentelemetry::trace::TraceContextExt;
-use otel_ml::{MlSpan, Outcome, genai, stage};
-use otel_ml_semconv::ml;
+use otel_ml::{MlSpan, Outcome, Telemetry, genai, stage};
+use otel_ml_semconv::{gen_ai, ml};
 use otel_ml_testing::{SpanExt, SpansExt, TestTelemetry};
 
 async fn deep_down(value: u64) {
@@ -134,4 +134,58 @@ fn after_the_end_nothing_happens() {
         span.span_context()
             .is_some_and(|span| span == recorded.span_context)
     );
+}
+
+/// What a caller hands over to make a value of may itself write to the operation.
+#[test]
+fn a_value_may_be_made_by_code_that_writes_to_the_same_operation() {
+    let test = TestTelemetry::new();
+    let telemetry = Telemetry::builder()
+        .tracer_provider(test.tracer_provider())
+        .meter_provider(test.meter_provider())
+        .capture_content(true)
+        .build();
+    let (done, waits) = std::sync::mpsc::channel();
+    // In a thread of its own: a deadlock is a failure and no hanging test.
+    std::thread::spawn(move || {
+        stage("nested")
+            .telemetry(&telemetry)
+            .in_scope_infallible(|| {
+                let span = MlSpan::current();
+                span.input_messages(|| {
+                    MlSpan::current().input_size(1);
+                    "[]".into()
+                });
+                span.feature_names(["a", "b"].into_iter().inspect(|_| {
+                    MlSpan::current().feature_count(2);
+                }));
+                span.set("app.own", Telling);
+            });
+        done.send(()).unwrap();
+    });
+    let deadline = std::time::Duration::from_secs(20);
+    assert!(waits.recv_timeout(deadline).is_ok(), "it waits for itself");
+    let spans = test.spans();
+    let span = spans.named("nested");
+    assert_eq!(span.str(gen_ai::INPUT_MESSAGES), "[]");
+    assert_eq!(span.strings(ml::FEATURE_NAMES), ["a", "b"]);
+    assert_eq!(span.str("app.own"), "told");
+    assert_eq!(
+        (
+            span.int(ml::INPUT_SIZE),
+            span.int(ml::FEATURE_COUNT),
+            span.int(ml::OUTPUT_COUNT)
+        ),
+        (1, 2, 3)
+    );
+}
+
+/// Tells something else when it becomes a value.
+struct Telling;
+
+impl From<Telling> for opentelemetry::Value {
+    fn from(_: Telling) -> Self {
+        MlSpan::current().output_count(3);
+        "told".into()
+    }
 }
