@@ -16,7 +16,7 @@ use crate::traced::Traced;
 ///
 /// In between, a request `R` is a [`Traced<R>`]. The time in the buffer is recorded as that of
 /// its [`Queue`], and as `ml.queue.wait.duration` (s, double) of the operation that the request
-/// came from. The inner service is called, and its future is polled and dropped, in the context
+/// came from, unless that one tells the wait of a message or job already. The inner service is called, and its future is polled and dropped, in the context
 /// of the caller.
 ///
 /// ```

@@ -6,9 +6,9 @@ use std::pin::pin;
 use futures_util::FutureExt;
 use otel_ml::opentelemetry::trace::{SpanId, TraceContextExt};
 use otel_ml::semconv::ml;
-use otel_ml::stage;
+use otel_ml::{MlSpan, OtelMlConsumerLayer, stage};
 use otel_ml_testing::{SpanExt, SpansExt, TestTelemetry, assert_tree};
-use otel_ml_worker::{BufferLayers, Traced};
+use otel_ml_worker::{BufferLayers, Envelope, Traced};
 use tower::buffer::BufferLayer;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 
@@ -149,4 +149,50 @@ fn the_inner_future_is_dropped_in_the_callers_context() {
     }
     assert_eq!(diary.take(), [("dropped", SpanId::from(SPAN_ID))]);
     assert!(test.open_spans().is_empty());
+}
+
+#[tokio::test]
+async fn the_wait_of_the_message_is_not_told_a_second_time_by_a_buffer_within() {
+    let test = TestTelemetry::new();
+    let layers = BufferLayers::new(jobs(&test).build());
+    let consumer = OtelMlConsumerLayer::builder()
+        .telemetry(test.telemetry())
+        .build();
+    let service = ServiceBuilder::new()
+        .layer(consumer)
+        .layer(layers.capture())
+        .layer(BufferLayer::new(4))
+        .layer(layers.restore())
+        .service(service_fn(async |_: Envelope<u8>| {
+            MlSpan::current()
+                .set(ml::MESSAGE_ATTEMPT, 9)
+                .set("kafka.offset", 9)
+                .set("app.own", 9);
+            Ok::<_, Refused>(())
+        }));
+    let sent = std::time::SystemTime::now() - std::time::Duration::from_hours(1);
+    let sent = sent.duration_since(std::time::UNIX_EPOCH).unwrap();
+    let headers = [
+        ("submitted_at_ms", sent.as_millis().to_string()),
+        ("attempt", "2".to_owned()),
+    ];
+    let envelope = Envelope::from_headers(1, headers).received_from("redis", "work");
+    service.oneshot(envelope).await.unwrap();
+    let spans = test.spans();
+    let process = spans.named("process work");
+    let mut keys: Vec<_> = process.attributes.iter().map(|a| a.key.as_str()).collect();
+    keys.sort_unstable();
+    let all = keys.len();
+    keys.dedup();
+    assert_eq!(keys.len(), all, "{:?}", process.attributes);
+    assert!(process.double(ml::QUEUE_WAIT_DURATION) > 3000.0);
+    assert_eq!(
+        (process.int(ml::MESSAGE_ATTEMPT), process.int("app.own")),
+        (2, 9)
+    );
+    assert!(
+        !process.has("kafka.offset"),
+        "that is the transport's to say"
+    );
+    assert_eq!(waits(&test).unwrap().count(), 1, "the buffer's own");
 }

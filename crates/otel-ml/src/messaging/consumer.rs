@@ -299,7 +299,8 @@ pub struct ProcessRecord {
 
 impl Record for ProcessRecord {
     fn owns(&self, key: &str) -> bool {
-        key.starts_with("messaging.")
+        let is_of_message = [ml::QUEUE_WAIT_DURATION, ml::MESSAGE_ATTEMPT].contains(&key);
+        is_of_message || key.starts_with("messaging.") || key.starts_with("kafka.")
     }
 
     fn record(&mut self, end: &mut End<'_>) {
