@@ -70,6 +70,8 @@ pub struct Queues(Arc<Mutex<Vec<Series>>>);
 struct Series {
     labels: Vec<KeyValue>,
     levels: Vec<Weak<QueueLevel>>,
+    /// Whether one of them, gone or not, had a limit.
+    had_limit: bool,
 }
 
 impl Queues {
@@ -82,7 +84,7 @@ impl Queues {
             .with_unit(size.unit)
             .with_description(size.description)
             .with_callback(move |observer| {
-                observe(&sizes, observer, |levels| {
+                observe(&sizes, observer, |_, levels| {
                     Some(levels.map(QueueLevel::size).sum())
                 });
             })
@@ -93,10 +95,10 @@ impl Queues {
             .with_unit(limit.unit)
             .with_description(limit.description)
             .with_callback(move |observer| {
-                observe(&limits, observer, |levels| {
-                    levels
-                        .filter_map(|level| level.limit)
-                        .reduce(u64::saturating_add)
+                observe(&limits, observer, |had_limit, levels| {
+                    let limits = levels.filter_map(|level| level.limit);
+                    let limit = limits.reduce(u64::saturating_add);
+                    limit.or(had_limit.then_some(0))
                 });
             })
             .build();
@@ -118,10 +120,12 @@ impl Queues {
             Some(series) => {
                 series.levels.retain(|level| level.strong_count() > 0);
                 series.levels.push(Arc::downgrade(level));
+                series.had_limit |= level.limit.is_some();
             }
             None => all.push(Series {
                 labels: level.labels.clone(),
                 levels: vec![Arc::downgrade(level)],
+                had_limit: level.limit.is_some(),
             }),
         }
     }
@@ -145,11 +149,11 @@ fn lock(all: &Mutex<Vec<Series>>) -> MutexGuard<'_, Vec<Series>> {
 fn observe<T>(
     all: &Mutex<Vec<Series>>,
     observer: &dyn AsyncInstrument<T>,
-    number: impl Fn(&mut dyn Iterator<Item = &QueueLevel>) -> Option<T>,
+    number: impl Fn(bool, &mut dyn Iterator<Item = &QueueLevel>) -> Option<T>,
 ) {
     for series in lock(all).iter() {
         let levels: Vec<_> = series.levels.iter().filter_map(Weak::upgrade).collect();
-        if let Some(number) = number(&mut levels.iter().map(Arc::as_ref)) {
+        if let Some(number) = number(series.had_limit, &mut levels.iter().map(Arc::as_ref)) {
             observer.observe(number, &series.labels);
         }
     }

@@ -166,8 +166,11 @@ fn queues_of_one_name_are_one_series() {
     assert_eq!(level(&test, &ml::metric::QUEUE_SIZE), 3);
     assert_eq!(level(&test, &ml::metric::QUEUE_LIMIT), 3);
     drop(items);
-    drop((a, same, b));
+    drop(b);
+    assert_eq!(level(&test, &ml::metric::QUEUE_LIMIT), 1);
+    drop((a, same));
     assert_eq!(level(&test, &ml::metric::QUEUE_SIZE), 0);
+    assert_eq!(level(&test, &ml::metric::QUEUE_LIMIT), 0, "gone with them");
 }
 
 #[test]
