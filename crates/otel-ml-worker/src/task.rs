@@ -1,5 +1,6 @@
 //! tokio's and the standard library's ways to start work, in the context of who starts it.
 
+use std::fmt;
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
 
@@ -64,7 +65,6 @@ pub fn spawn_thread<T: Send + 'static>(
 /// assert_eq!(set.join_next().await.unwrap().unwrap(), 42);
 /// # }
 /// ```
-#[derive(Debug, Default)]
 pub struct JoinSet<T>(tokio::task::JoinSet<T>);
 
 impl<T> JoinSet<T> {
@@ -139,6 +139,19 @@ impl<T: 'static> JoinSet<T> {
         local: &LocalSet,
     ) -> AbortHandle {
         self.0.spawn_local_on(carry(work), local)
+    }
+}
+
+// Not derived: that asks of `T` what tokio's own doesn't.
+impl<T> Default for JoinSet<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> fmt::Debug for JoinSet<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
     }
 }
 
