@@ -9,6 +9,7 @@ use otel_ml::opentelemetry::{Context, KeyValue};
 use otel_ml::semconv::ml;
 use otel_ml::{CancelReason, QueueLevel, Telemetry, queue_wait_span};
 
+use crate::carry::attach_anywhere;
 use crate::job::Job;
 use crate::traced::Traced;
 
@@ -224,10 +225,11 @@ impl Ticket {
         if !std::mem::take(&mut self.is_waiting) {
             return waited;
         }
+        // First, as whatever processes the span is not ours and may panic.
+        self.queue.0.level.leave();
         if self.queue.0.wants_span {
             self.wait_span(waited, cancelled);
         }
-        self.queue.0.level.leave();
         self.queue.watch();
         if cancelled.is_none()
             && let Some(instruments) = self.queue.0.telemetry.instruments()
@@ -241,6 +243,10 @@ impl Ticket {
 
     #[cold]
     fn wait_span(&self, waited: Duration, cancelled: Option<CancelReason>) {
+        // A thread that is about to end has nothing left that an SDK needs.
+        let Some(_attached) = attach_anywhere(&self.cx) else {
+            return;
+        };
         let now = SystemTime::now();
         let since = now.checked_sub(waited).unwrap_or(now);
         queue_wait_span(&self.queue.0.telemetry, &self.cx, since, now, cancelled);

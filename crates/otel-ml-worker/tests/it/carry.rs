@@ -9,7 +9,9 @@ use std::thread;
 use futures_util::{FutureExt, Stream, StreamExt, stream};
 use otel_ml::opentelemetry::trace::{SpanId, TraceContextExt, TraceId};
 use otel_ml::opentelemetry::{Context, KeyValue};
-use otel_ml_testing::TestTelemetry;
+use otel_ml::semconv::ml;
+use otel_ml::{Outcome, stage};
+use otel_ml_testing::{SpanExt, TestTelemetry};
 use otel_ml_worker::{
     JoinSet, carry, carry_each, carry_fn, carry_stream, spawn, spawn_blocking, spawn_thread,
 };
@@ -17,8 +19,8 @@ use tokio::runtime::Runtime;
 use tokio::task::{LocalSet, yield_now};
 
 use crate::support::{
-    Diary, SPAN_ID, current_thread, in_request, multi_thread, on_each_runtime, remote, span_here,
-    trace_here,
+    Diary, SPAN_ID, current_thread, in_request, jobs, multi_thread, on_each_runtime, remote,
+    span_here, trace_here, within_reason,
 };
 
 /// Hands work over that notes where it runs, yields, notes again, and is dropped; returns
@@ -231,9 +233,12 @@ fn an_aborted_task_and_those_of_a_runtime_that_shuts_down_are_dropped_where_they
         drop(parent);
         // Both have begun once the runtime has had its turn.
         runtime.block_on(async {
-            while wait.try_iter().take(2).count() < 1 {
-                yield_now().await;
-            }
+            within_reason(async {
+                while wait.try_iter().take(2).count() < 1 {
+                    yield_now().await;
+                }
+            })
+            .await;
             aborted.abort();
             assert!(aborted.await.unwrap_err().is_cancelled());
         });
@@ -243,17 +248,20 @@ fn an_aborted_task_and_those_of_a_runtime_that_shuts_down_are_dropped_where_they
     }
 }
 
-/// A runtime in a thread-local outlives the thread's context.
+/// A runtime in a thread-local outlives the thread's context, and whatever else an SDK keeps there.
 #[test]
 fn a_runtime_that_ends_with_its_thread_takes_nothing_down() {
     thread_local! {
         static RUNTIME: Runtime = current_thread();
     }
+    let test = TestTelemetry::new();
+    let queue = jobs(&test).queue_wait_span(true).build();
     let held = Arc::new(());
-    let holds = Arc::clone(&held);
+    let (holds, thread_queue, telemetry) = (Arc::clone(&held), queue.clone(), test.telemetry());
     let thread = thread::spawn(move || {
         RUNTIME.with(|runtime| {
-            let _parent = remote(1).attach();
+            let request = stage("request").telemetry(&telemetry).start();
+            let _parent = request.context().attach();
             let _entered = runtime.enter();
             let holds_too = Arc::clone(&holds);
             drop(spawn(async move {
@@ -263,7 +271,7 @@ fn a_runtime_that_ends_with_its_thread_takes_nothing_down() {
             // The first of these jobs has begun, the second has not.
             for polls in [1, 0] {
                 let held = Arc::clone(&holds_too);
-                let job = otel_ml_worker::job("score").run_infallible(async move {
+                let job = thread_queue.job("score").run_infallible(async move {
                     let _held = held;
                     pending::<()>().await;
                 });
@@ -274,10 +282,22 @@ fn a_runtime_that_ends_with_its_thread_takes_nothing_down() {
                     }
                 });
             }
+            let item = thread_queue.traced(Arc::clone(&holds_too));
+            drop(tokio::spawn(async move {
+                let _waits = item;
+                pending::<()>().await;
+            }));
+            request.finish(Outcome::Ok);
         });
     });
     thread.join().unwrap();
     assert_eq!(Arc::strong_count(&held), 1);
+    assert_eq!(queue.size(), 0);
+    let spans = test.spans();
+    let cancelled = spans.iter().filter(|span| span.has(ml::CANCEL_REASON));
+    for span in cancelled {
+        assert_eq!(span.name, "score", "the one that had begun: {span:?}");
+    }
 }
 
 #[test]
@@ -342,4 +362,14 @@ fn a_future_that_is_done_waits_when_it_is_polled_again() {
     assert_eq!(done.as_mut().now_or_never(), Some(1));
     assert_eq!(done.as_mut().now_or_never(), None);
     assert_eq!(format!("{:?}", carry(7)), "Carried(Some(7))");
+}
+
+#[test]
+fn a_set_of_tasks_asks_nothing_of_what_they_return() {
+    struct Bare;
+    let mut set: JoinSet<Bare> = JoinSet::default();
+    let runtime = current_thread();
+    set.spawn_on(async { Bare }, runtime.handle());
+    assert!(format!("{set:?}").contains('1'));
+    assert!(runtime.block_on(set.join_next()).unwrap().is_ok());
 }

@@ -16,7 +16,7 @@ use tokio::task::yield_now;
 
 use crate::support::{
     Diary, Refused, current_thread, in_request, jobs, level, multi_thread, on_each_runtime,
-    span_here, trace_here, waits,
+    span_here, trace_here, waits, within_reason,
 };
 
 /// The job is there as a span that says it never ran; its wait counts nowhere.
@@ -180,9 +180,12 @@ fn jobs_of_a_runtime_that_shuts_down_end_with_it() {
                 wait.recv().await.unwrap();
             }
             // One more turn, to be inside the stage, too.
-            while test.open_spans().len() < 4 {
-                yield_now().await;
-            }
+            within_reason(async {
+                while test.open_spans().len() < 4 {
+                    yield_now().await;
+                }
+            })
+            .await;
         });
         drop(runtime);
         let gone = |span: &otel_ml_testing::opentelemetry_sdk::trace::SpanData| {

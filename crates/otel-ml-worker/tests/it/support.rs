@@ -1,6 +1,7 @@
 //! What most tests need.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use otel_ml::opentelemetry::trace::{
     SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState,
@@ -79,6 +80,12 @@ pub(crate) fn multi_thread() -> Runtime {
 pub(crate) fn on_each_runtime(test: impl Fn(Runtime)) {
     test(current_thread());
     test(multi_thread());
+}
+
+/// Waits for what has to come: where it doesn't, the test fails and does not hang.
+pub(crate) async fn within_reason<T>(wait: impl Future<Output = T>) -> T {
+    let deadline = tokio::time::timeout(Duration::from_secs(20), wait);
+    deadline.await.expect("it never comes")
 }
 
 /// How often `ml.queue.wait.duration` was recorded for the queue named `jobs`.

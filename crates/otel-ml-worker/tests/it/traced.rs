@@ -1,12 +1,16 @@
 //! Items of channels: whose they are, how long they waited, how many wait.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use otel_ml::Telemetry;
+use otel_ml::opentelemetry::Context;
 use otel_ml::opentelemetry::trace::{SpanId, TraceContextExt};
 use otel_ml::semconv::ml;
+use otel_ml_testing::opentelemetry_sdk::error::OTelSdkResult;
+use otel_ml_testing::opentelemetry_sdk::trace::{SdkTracerProvider, Span, SpanData, SpanProcessor};
 use otel_ml_testing::{SpanExt, SpansExt, TestTelemetry, assert_tree};
 use otel_ml_worker::{Queue, Traced};
 
@@ -229,4 +233,47 @@ fn where_nothing_is_installed_item_context_and_wait_are_there_all_the_same() {
         SpanId::from(SPAN_ID)
     );
     assert!(opened.wait < Duration::from_mins(1));
+}
+
+/// Panics when a span ends.
+#[derive(Debug)]
+struct Panics;
+
+impl SpanProcessor for Panics {
+    fn on_start(&self, _span: &mut Span, _cx: &Context) {}
+
+    fn on_end(&self, _span: SpanData) {
+        panic!("on purpose");
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        Ok(())
+    }
+
+    fn shutdown_with_timeout(&self, _timeout: Duration) -> OTelSdkResult {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_processor_that_panics_leaves_nobody_in_the_queue() {
+    let provider = SdkTracerProvider::builder()
+        .with_span_processor(Panics)
+        .build();
+    let telemetry = Telemetry::builder()
+        .tracer_provider(&provider)
+        .without_metrics()
+        .build();
+    let builder = Queue::builder("jobs").telemetry(telemetry);
+    let queue = builder.queue_wait_span(true).build();
+    let ways: [fn(Traced<u8>); 2] = [|item| drop(item.open()), drop];
+    for leave in ways {
+        let item = {
+            let _caller = remote(1).attach();
+            queue.traced(1)
+        };
+        assert_eq!(queue.size(), 1);
+        assert!(catch_unwind(AssertUnwindSafe(|| leave(item))).is_err());
+        assert_eq!(queue.size(), 0);
+    }
 }
