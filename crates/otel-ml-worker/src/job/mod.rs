@@ -49,8 +49,9 @@ pub fn job(name: impl Into<Cow<'static, str>>) -> Job {
 /// # When it ends
 /// The span starts when the work does. It ends when the work returns, fails (`error.type` is the
 /// name of the error's type), panics (`panic`), or is dropped half-way, aborted or shut down with
-/// its runtime (`ml.cancel.reason` = `dropped`, no error). A job that was dropped before it began
-/// has a span of no length that says `never_run`.
+/// its runtime (`ml.cancel.reason` = `dropped`, no error). Work that was dropped before it began
+/// has a span of no length that says `never_run`. A `Job` that was given no work, dropped before
+/// [`run`](Self::run), [`wrap`](Self::wrap) or another of them, leaves its queue and has no span.
 #[must_use = "a job that is not handed over never runs"]
 pub struct Job {
     ticket: Ticket,
@@ -67,9 +68,16 @@ impl Job {
         }
     }
 
-    /// Adds an attribute of one's own. Each key once: it can't be written again.
+    /// Adds an attribute of one's own: the last value of a key counts, and the work can't write
+    /// it again. `ml.queue.wait.duration` is the job's to say.
     pub fn attribute(mut self, key: impl Into<Key>, value: impl Into<Value>) -> Self {
-        self.attributes.push(KeyValue::new(key, value));
+        let attribute = KeyValue::new(key, value);
+        let known = self.attributes.iter_mut();
+        match known.into_iter().find(|known| known.key == attribute.key) {
+            Some(known) => *known = attribute,
+            None if attribute.key.as_str() == ml::QUEUE_WAIT_DURATION => {}
+            None => self.attributes.push(attribute),
+        }
         self
     }
 

@@ -319,3 +319,22 @@ fn two_interleaved_jobs_do_not_mix() {
         "request" => ["b" { (ml::INPUT_SIZE) = 2 }],
     });
 }
+
+#[test]
+fn an_attribute_of_a_job_is_there_once_with_its_last_value() {
+    let test = TestTelemetry::new();
+    let job = in_request(&test, || jobs(&test).build().job("score"));
+    let job = job
+        .attribute("app.kind", "first")
+        .attribute("app.other", 1)
+        .attribute("app.kind", "last")
+        .attribute(ml::QUEUE_WAIT_DURATION, -1.0);
+    job.wrap_infallible(|| ())();
+    let spans = test.spans();
+    let span = spans.named("score");
+    let mut keys: Vec<_> = span.attributes.iter().map(|a| a.key.as_str()).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, ["app.kind", "app.other", ml::QUEUE_WAIT_DURATION]);
+    assert_eq!(span.str("app.kind"), "last");
+    assert!(span.double(ml::QUEUE_WAIT_DURATION) >= 0.0);
+}
