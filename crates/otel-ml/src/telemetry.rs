@@ -141,6 +141,15 @@ impl Telemetry {
         self.state().meters.get()
     }
 
+    /// The same for what is told once and not again: looks for a global meter provider that was
+    /// not there yet whether it is time to or not, which costs more than a metric.
+    #[must_use]
+    pub fn instruments_now(&self) -> Option<&Instruments> {
+        let state = self.state();
+        state.meters.look_now();
+        state.meters.get()
+    }
+
     /// Looks for global providers that were not there yet, whether it is time to or not.
     pub(crate) fn look_now(&self) {
         let state = self.state();
