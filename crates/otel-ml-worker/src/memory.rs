@@ -76,8 +76,16 @@ impl ModelBytes {
     }
 
     /// It takes so many bytes now.
+    ///
+    /// What is told before there is a meter provider is lost: install the providers first, or
+    /// tell it again.
     pub fn set(&self, bytes: u64) {
-        let Some(instruments) = self.telemetry.instruments() else {
+        // Weights are told once, so it may not be left to the next time to look for a provider.
+        self.tell(bytes, self.telemetry.instruments_now());
+    }
+
+    fn tell(&self, bytes: u64, instruments: Option<&Instruments>) {
+        let Some(instruments) = instruments else {
             return;
         };
         let now = i64::try_from(bytes).unwrap_or(i64::MAX);
@@ -106,6 +114,9 @@ impl Drop for ModelBytes {
 /// let cache = otel_ml_worker::KvCache::new("llama", 8_000_000_000);
 /// cache.set(2_000_000_000); // after each step, or every so many
 /// ```
+///
+/// One for each model in a process: those of two caches add up in usage and limit, but the
+/// utilization is that of the one that told it last.
 ///
 /// # Cardinality
 /// The model is a metric label.
@@ -137,9 +148,10 @@ impl KvCache {
 
     /// It holds so many bytes now.
     pub fn set(&self, bytes: u64) {
-        self.limit.set(self.bytes);
-        self.usage.set(bytes);
+        // Told again with every step: one look at the usual pace is enough.
         let instruments = self.usage.telemetry.instruments();
+        self.limit.tell(self.bytes, instruments);
+        self.usage.tell(bytes, instruments);
         if let Some(instruments) = instruments.filter(|_| self.bytes > 0) {
             #[allow(
                 clippy::cast_precision_loss,

@@ -6,7 +6,7 @@
 use otel_ml::opentelemetry::global;
 use otel_ml::opentelemetry::trace::TraceContextExt as _;
 use otel_ml::semconv::ml;
-use otel_ml::{Outcome, stage};
+use otel_ml::{Outcome, Telemetry, stage};
 use otel_ml_testing::{SpansExt as _, TestTelemetry, assert_tree};
 use otel_ml_worker::{BatchOperation, ModelBytes, Queue, Trigger, job, spawn};
 
@@ -25,6 +25,12 @@ async fn e26_what_was_made_first_records_once_providers_are_there() {
     let batches = BatchOperation::builder("requests").max_size(4);
     let weights = ModelBytes::of_weights("m");
     weights.set(7);
+    // A handle that has looked in vain so often that it has become slow to look again.
+    let patient = Telemetry::builder().build();
+    let once = ModelBytes::of_state("once").telemetry(patient);
+    for bytes in 0..70 {
+        once.set(bytes);
+    }
     let early = queue.traced(1);
     let early_job = queue.job("early");
     let unstarted = job("unstarted");
@@ -50,6 +56,8 @@ async fn e26_what_was_made_first_records_once_providers_are_there() {
     let (batch, items) = batches.start(Trigger::Size, vec![early, late]);
     batch.finish(Outcome::Ok);
     weights.set(8);
+    once.set(9);
+    assert_eq!(level(ml::metric::MODEL_STATE_SIZE.name), 9);
     assert_eq!((items, queue.size()), (vec![1, 2], 0));
     assert_eq!(level(ml::metric::QUEUE_SIZE.name), 0);
     assert_eq!(level(ml::metric::MODEL_MEMORY_USAGE.name), 8);
