@@ -3,7 +3,9 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    self, Deserialize, Deserializer, EnumAccess, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::fields::Fields;
@@ -45,7 +47,11 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for EnvelopeVisitor<T> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut payload = None;
         let (mut fields, mut attempt, mut submitted) = (Fields::default(), None, None);
-        while let Some(name) = map.next_key::<String>()? {
+        while let Some(name) = map.next_key()? {
+            let Scalar::Text(name) = name else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
             if name == PAYLOAD {
                 if payload.is_some() {
                     return Err(de::Error::duplicate_field(PAYLOAD));
@@ -143,6 +149,28 @@ impl<'de> Visitor<'de> for ScalarVisitor {
     }
 
     fn visit_bytes<E>(self, _: &[u8]) -> Result<Scalar, E> {
+        Ok(Scalar::Other)
+    }
+
+    fn visit_u128<E>(self, number: u128) -> Result<Scalar, E> {
+        Ok(u64::try_from(number).map_or(Scalar::Other, Scalar::Number))
+    }
+
+    fn visit_i128<E>(self, number: i128) -> Result<Scalar, E> {
+        Ok(u64::try_from(number).map_or(Scalar::Other, Scalar::Number))
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, value: D) -> Result<Scalar, D::Error> {
+        Scalar::deserialize(value)
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, value: D) -> Result<Scalar, D::Error> {
+        Scalar::deserialize(value)
+    }
+
+    /// What CBOR has tags for.
+    fn visit_enum<A: EnumAccess<'de>>(self, value: A) -> Result<Scalar, A::Error> {
+        IgnoredAny.visit_enum(value)?;
         Ok(Scalar::Other)
     }
 

@@ -304,6 +304,59 @@ fn json() -> impl Strategy<Value = serde_json::Value> {
     })
 }
 
+/// CBOR values of any shape, with what JSON doesn't have: tags, bytes, big numbers, keys that
+/// are no text.
+fn cbor() -> impl Strategy<Value = ciborium::Value> {
+    use ciborium::Value;
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::Bool),
+        any::<u64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::Float),
+        any::<i64>().prop_map(|n| Value::from(i128::from(n) * i128::from(i64::MAX))),
+        any::<u128>().prop_map(|n| Value::Tag(2, Value::Bytes(n.to_be_bytes().into()).into())),
+        prop::collection::vec(any::<u8>(), 0..20).prop_map(Value::Bytes),
+        ".{0,9}".prop_map(Value::Text),
+    ];
+    leaf.prop_recursive(3, 16, 4, |inner| {
+        let entry = (inner.clone(), inner.clone());
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::Array),
+            prop::collection::vec(entry, 0..4).prop_map(Value::Map),
+            (6..2000_u64, inner).prop_map(|(tag, value)| Value::Tag(tag, value.into())),
+        ]
+    })
+}
+
+fn read_cbor(map: Vec<(ciborium::Value, ciborium::Value)>) -> Envelope<u8> {
+    let mut bytes = Vec::new();
+    ciborium::into_writer(&ciborium::Value::Map(map), &mut bytes).unwrap();
+    ciborium::from_reader(&*bytes).unwrap()
+}
+
+#[test]
+fn e02_odd_fields_of_a_binary_format_are_as_if_they_were_not_there() {
+    use ciborium::Value;
+    let big = || Value::Tag(2, Value::Bytes(vec![255; 16]).into());
+    let small = || Value::Tag(3, Value::Bytes(vec![1; 12]).into());
+    let time = || Value::Tag(1, Value::from(7).into());
+    let odd: [fn() -> Value; 4] = [big, small, time, || Value::Bytes(vec![1])];
+    for value in odd {
+        let text = |name: &str| Value::Text(name.into());
+        let envelope = read_cbor(vec![
+            (text("traceparent"), value()),
+            (text("attempt"), value()),
+            (text("submitted_at_ms"), value()),
+            (value(), text("not under a name")),
+            (Value::from(4), Value::Null),
+            (text("payload"), Value::from(7)),
+        ]);
+        assert_eq!((envelope.payload, envelope.attempt()), (7, 1));
+        assert_eq!(envelope.submitted(), None);
+        assert_eq!(parent(&envelope), NO_PARENT);
+    }
+}
+
 const NAMES: [&str; 7] = [
     "traceparent",
     "tracestate",
@@ -315,6 +368,20 @@ const NAMES: [&str; 7] = [
 ];
 
 proptest! {
+    #[test]
+    fn e02_any_binary_fields_leave_the_payload_as_it_is(
+        named in prop::collection::vec((prop::sample::select(&NAMES[..5]), cbor()), 0..5),
+        unnamed in prop::collection::vec((cbor(), cbor()), 0..5),
+    ) {
+        let named = named.into_iter().map(|(name, value)| (ciborium::Value::from(name), value));
+        let mut map: Vec<_> = named.chain(unnamed).collect();
+        map.retain(|(name, _)| name.as_text() != Some("payload"));
+        map.push(("payload".into(), 7.into()));
+        let envelope = read_cbor(map);
+        prop_assert_eq!(envelope.payload, 7);
+        let _ = envelope.context(&quiet());
+    }
+
     #[test]
     fn e02_any_bytes_are_an_envelope_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         if let Ok(envelope) = Envelope::<serde_json::Value>::from_json(&bytes) {
