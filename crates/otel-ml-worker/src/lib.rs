@@ -11,6 +11,7 @@ mod producer;
 mod queue;
 #[cfg(feature = "rayon")]
 pub mod rayon;
+mod scoped;
 mod task;
 mod traced;
 

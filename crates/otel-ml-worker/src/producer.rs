@@ -1,8 +1,7 @@
 //! Sending envelopes.
 
 use std::borrow::Cow;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::future::Future;
 
 use otel_ml::messaging::{self, Client, ClientRecord, Destination};
 use otel_ml::opentelemetry::Context;
@@ -10,6 +9,7 @@ use otel_ml::opentelemetry::trace::{SpanContext, TraceContextExt};
 use otel_ml::{Operation, Options, Outcome, Telemetry};
 
 use crate::envelope::Envelope;
+use crate::scoped::run_in;
 
 /// Puts jobs into a queue outside the process: any, as the putting itself is a closure of the
 /// caller's.
@@ -73,8 +73,8 @@ impl OtelMlProducer {
     {
         let mut operation = self.operation(None);
         let envelope = self.envelope(payload, &operation);
-        let mut putting = pin!(operation.scope(|| put(envelope)));
-        let result = poll_fn(|cx| operation.scope(|| putting.as_mut().poll(cx))).await;
+        let putting = operation.scope(|| put(envelope));
+        let result = run_in(&mut operation, putting).await;
         operation.finish(Outcome::of(&result));
         result
     }
@@ -107,8 +107,8 @@ impl OtelMlProducer {
     {
         let sender = envelope.context(&self.options.telemetry);
         let mut operation = self.operation(Some(sender.span().span_context().clone()));
-        let mut putting = pin!(operation.scope(|| put(envelope.retry())));
-        let result = poll_fn(|cx| operation.scope(|| putting.as_mut().poll(cx))).await;
+        let putting = operation.scope(|| put(envelope.retry()));
+        let result = run_in(&mut operation, putting).await;
         operation.finish(Outcome::of(&result));
         result
     }

@@ -3,13 +3,13 @@
 mod builder;
 
 use std::fmt;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::future::Future;
 
 use otel_ml::opentelemetry::Context;
 use otel_ml::semconv::ml;
 use otel_ml::{CancelReason, ErrorType, MlSpan, Operation, Outcome, Record};
 
+use crate::scoped::{Scope, run_in};
 pub use builder::BatchBuilder;
 use builder::Infer;
 
@@ -131,10 +131,9 @@ impl BatchOperation {
     /// Runs `work` in the batch's context.
     ///
     /// # Cancel safety
-    /// Dropping the future drops `work`; the batch goes on.
+    /// Dropping the future drops `work`, in the batch's context; the batch goes on.
     pub async fn run<F: Future>(&mut self, work: F) -> F::Output {
-        let mut work = pin!(work);
-        poll_fn(|cx| self.scope(|| work.as_mut().poll(cx))).await
+        run_in(self, work).await
     }
 
     /// Ends a request: with its own result, whatever becomes of the others. Later calls for the
@@ -172,6 +171,16 @@ impl BatchOperation {
             request.end(outcome);
         }
         self.batch.end(outcome);
+    }
+}
+
+impl Scope for BatchOperation {
+    fn scope<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        self.scope(work)
+    }
+
+    fn context(&self) -> Option<&Context> {
+        self.batch.context()
     }
 }
 

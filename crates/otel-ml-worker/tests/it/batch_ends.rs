@@ -12,7 +12,7 @@ use otel_ml_worker::{BatchOperation, Trigger};
 use tokio::sync::oneshot;
 
 use crate::batch::{inbox, requests};
-use crate::support::{Refused, in_request};
+use crate::support::{Diary, Refused, in_request};
 
 /// A batch of so many requests.
 fn started(test: &TestTelemetry, count: usize) -> BatchOperation {
@@ -153,4 +153,34 @@ fn requests_whose_caller_has_gone_leave_before_the_batch_starts_or_while_it_runs
     let batch = spans.named("batch classify");
     assert_eq!((batch.links.links.len(), batch.int(ml::BATCH_SIZE)), (2, 2));
     assert!(format!("{:?}", started(&test, 0)).contains("requests"));
+}
+
+#[test]
+fn work_that_is_dropped_half_way_or_panics_is_dropped_in_the_batch() {
+    let test = TestTelemetry::new();
+    let diary = Diary::default();
+    let mut batch = started(&test, 1);
+    {
+        let noted = diary.drops();
+        let mut work = pin!(batch.run(async move {
+            let _noted = noted;
+            pending::<()>().await;
+        }));
+        assert!(work.as_mut().now_or_never().is_none());
+    }
+    drop(batch.run({
+        let noted = diary.drops();
+        async move { drop(noted) }
+    }));
+    let noted = diary.drops();
+    let panics = batch.run(async move {
+        let _noted = noted;
+        panic!("on purpose");
+    });
+    assert!(catch_unwind(AssertUnwindSafe(|| panics.now_or_never())).is_err());
+    drop(batch);
+    let id = test.spans().named("batch classify").span_context.span_id();
+    let dropped = diary.take();
+    assert_eq!((dropped[0], dropped[2]), (("dropped", id), ("dropped", id)));
+    assert_eq!(ends(&test), ["panic", "panic"]);
 }

@@ -12,7 +12,7 @@ use otel_ml_testing::{SpansExt, TestTelemetry, assert_ended_once, assert_tree};
 use otel_ml_worker::{Envelope, OtelMlProducer};
 use tower::{Layer, Service, service_fn};
 
-use crate::support::{Refused, SPAN_ID, in_request, remote, span_here};
+use crate::support::{Diary, Refused, SPAN_ID, in_request, remote, span_here};
 
 fn producer(test: &TestTelemetry) -> OtelMlProducer {
     OtelMlProducer::new("redis", "jobs").telemetry(test.telemetry())
@@ -137,4 +137,29 @@ fn e23_where_nothing_is_recorded_the_current_context_is_sent() {
         assert_eq!(parent(&envelope, &telemetry), SpanId::from(SPAN_ID));
     }
     assert!(unsampled.spans().is_empty());
+}
+
+#[test]
+fn what_was_to_put_it_there_is_dropped_in_the_sending() {
+    let test = TestTelemetry::new();
+    let diary = Diary::default();
+    let producer = producer(&test);
+    let wait_for_ever = |_: Envelope<u8>| {
+        let noted = diary.drops();
+        async move {
+            let _noted = noted;
+            pending::<Result<(), Refused>>().await
+        }
+    };
+    assert!(producer.send(7, wait_for_ever).now_or_never().is_none());
+    let again = producer.resend(Envelope::new(7), wait_for_ever);
+    assert!(again.now_or_never().is_none());
+    let spans = test.spans();
+    assert_ended_once(&spans);
+    let ids = spans.all_named("send jobs");
+    let expected: Vec<_> = ids
+        .iter()
+        .map(|span| ("dropped", span.span_context.span_id()))
+        .collect();
+    assert_eq!((expected.len(), diary.take()), (2, expected));
 }
