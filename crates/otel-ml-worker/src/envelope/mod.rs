@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use otel_ml::Telemetry;
+use otel_ml::carrier::ExtractCarrier;
 use otel_ml::messaging::{Destination, Message};
 use otel_ml::opentelemetry::Context;
 use otel_ml::semconv::ml;
@@ -224,6 +225,10 @@ impl<T: DeserializeOwned> Envelope<T> {
 impl<T> Message for Envelope<T> {
     fn system(&self) -> &'static str {
         self.system
+    }
+
+    fn transport(&self) -> &'static str {
+        Fields::TRANSPORT
     }
 
     fn destination(&self) -> Destination<'_> {

@@ -102,6 +102,12 @@ async fn a_later_attempt_and_one_over_age_are_traces_of_their_own_with_a_link() 
         assert_eq!(process.has(ml::MESSAGE_ATTEMPT), attempt == 2);
         let is_stale = test.metrics().has(ml::metric::PROPAGATION_ANOMALIES.name);
         assert_eq!(is_stale, age == 700);
+        if is_stale {
+            let metrics = test.metrics();
+            let anomalies = metrics.sum(ml::metric::PROPAGATION_ANOMALIES.name);
+            let stale = anomalies.with(ml::PROPAGATION_ANOMALY, "stale");
+            assert_eq!(stale.with(ml::PROPAGATION_TRANSPORT, "task").int(), 1);
+        }
     }
 }
 

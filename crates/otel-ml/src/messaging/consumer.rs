@@ -188,7 +188,7 @@ fn parenting<M: Message, H>(
         ParentPolicy::Auto if link.is_valid() && is_stale => {
             options
                 .telemetry
-                .count_anomaly(Anomaly::Stale, message.system());
+                .count_anomaly(Anomaly::Stale, message.transport());
             return Inbound {
                 parent: only_baggage(&sender),
                 link,

@@ -116,6 +116,11 @@ pub trait Message {
     /// The messaging system: `kafka`, `rabbitmq`, ….
     fn system(&self) -> &'static str;
 
+    /// What its context travels by, `ml.propagation.transport`: that of its carrier.
+    fn transport(&self) -> &'static str {
+        self.system()
+    }
+
     /// Where it came from.
     fn destination(&self) -> Destination<'_>;
 
