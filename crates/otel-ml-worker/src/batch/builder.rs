@@ -62,7 +62,7 @@ impl BatchBuilder {
     /// batch: nothing is recorded then.
     pub fn start<T>(&self, trigger: Trigger, requests: Vec<Traced<T>>) -> (BatchOperation, Vec<T>) {
         let size = requests.len() as u64;
-        let batch = match requests.first() {
+        let mut batch = match requests.first() {
             Some(first) => {
                 let of_queue = first.ticket().queue.telemetry();
                 let telemetry = self.telemetry.as_ref().unwrap_or(of_queue);
@@ -78,7 +78,9 @@ impl BatchBuilder {
         if let Some(max_size) = self.max_size {
             facts.batch_max_size(max_size);
         }
-        if let Some(model) = &self.model {
+        if let Some(model) = &self.model
+            && batch.record_mut().is_some()
+        {
             facts.model(model.clone());
         }
         let link = batch.span_context();
@@ -101,18 +103,22 @@ impl BatchBuilder {
     fn operation(
         &self,
         telemetry: &Telemetry,
-        requests: impl Iterator<Item = SpanContext>,
+        requests: impl Iterator<Item = SpanContext> + Clone,
     ) -> Operation<()> {
         let ambient = Context::current();
         let mut parent = Context::new();
         if ambient.is_telemetry_suppressed() {
             parent = parent.with_telemetry_suppressed();
         }
-        let mut builder =
-            Operation::builder(telemetry, SpanKind::Internal, self.name.clone()).parent(parent);
+        let is_tracing = telemetry.is_tracing();
+        let name = is_tracing.then(|| self.name.clone()).unwrap_or_default();
+        let mut builder = Operation::builder(telemetry, SpanKind::Internal, name).parent(parent);
         let (mut linked, mut dropped) = (Vec::new(), 0_i64);
-        if telemetry.is_tracing() {
-            for span in requests.chain([span_of(&ambient)]) {
+        if is_tracing {
+            // Where not all have room, those that lead somewhere come first.
+            let all = requests.chain([span_of(&ambient)]);
+            let sampled = all.clone().filter(SpanContext::is_sampled);
+            for span in sampled.chain(all.filter(|span| !span.is_sampled())) {
                 if !span.is_valid() || linked.contains(&span) {
                     continue;
                 }

@@ -47,7 +47,7 @@ impl Trigger {
 ///
 /// | recorded | |
 /// |---|---|
-/// | span `batch {name}`, INTERNAL | the root of a trace of its own, with a **link** to each request, 128 at most (`ml.links.dropped` counts the others); `ml.batch.size`, `ml.batch.max_size`, `ml.batch.trigger`, `ml.model.name` |
+/// | span `batch {name}`, INTERNAL | the root of a trace of its own, with a **link** to each request, 128 at most, sampled ones first (`ml.links.dropped` counts the others); `ml.batch.size`, `ml.batch.max_size`, `ml.batch.trigger`, `ml.model.name` |
 /// | span `infer`, INTERNAL, for each request | child of what was active when the request was queued, with a **link** to the batch; `ml.queue.wait.duration` (s, double), `ml.batch.size` |
 /// | metrics | `ml.batch.size` by model and trigger; the queue's |
 ///
@@ -64,6 +64,11 @@ impl Trigger {
 /// batch.finish(Outcome::Ok); // and with it both requests
 /// # assert_eq!(labels, [true, false]);
 /// ```
+///
+/// # Sampling
+/// The batch is a root: the sampler decides on it by itself. One that samples a share of traces
+/// keeps batches of requests it drops, and drops those of requests it keeps, whose links then
+/// lead to a span that isn't there.
 ///
 /// # When it ends
 /// The batch ends by [`finish`](Self::finish), by a panic in [`scope`](Self::scope) or

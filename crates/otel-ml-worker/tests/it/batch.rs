@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
-use otel_ml::opentelemetry::trace::{SpanContext, SpanId, TraceContextExt};
+use otel_ml::opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceState};
 use otel_ml::opentelemetry::{Context, KeyValue};
 use otel_ml::semconv::ml;
 use otel_ml::{MlSpan, Outcome, Telemetry, stage};
@@ -117,6 +117,7 @@ fn the_trace_of_eight_concurrent_requests_whole() {
     let linked = links(batch);
     let linked_ids: HashSet<_> = linked.iter().map(SpanContext::span_id).collect();
     assert_eq!((linked.len(), linked_ids), (8, expected));
+    let mut between = Vec::new();
     for request in asked {
         let trace = request.span_context.trace_id();
         assert_ne!(trace, batch.span_context.trace_id());
@@ -134,7 +135,17 @@ fn the_trace_of_eight_concurrent_requests_whole() {
         assert_eq!(links(infer), std::slice::from_ref(&batch.span_context));
         assert_eq!(infer.double(ml::PREDICTION_CONFIDENCE), 0.5);
         assert_waits_and_stages_add_up(request, &of_it);
+        let waited_until = of_it.named("queue_wait").end_time;
+        between.push(
+            infer
+                .start_time
+                .duration_since(waited_until)
+                .unwrap_or_default(),
+        );
     }
+    // The wait ends where the inference starts, though a thread may lose its turn in between.
+    let shortest = between.into_iter().min().unwrap();
+    assert!(shortest < Duration::from_millis(1), "{shortest:?}");
 
     let metrics = test.metrics();
     let sizes = metrics.histogram(ml::metric::BATCH_SIZE.name).one();
@@ -247,6 +258,26 @@ fn e05_over_128_links_the_others_are_counted() {
             .iter()
             .all(|span| links(span) == [batch.span_context.clone()])
     );
+}
+
+#[test]
+fn e05_over_128_links_the_sampled_ones_are_kept() {
+    let test = TestTelemetry::new();
+    let queue = inbox(&test).build();
+    let waiting = (1..=200_u64).map(|number| {
+        let flags = TraceFlags::new(u8::from(number > 100));
+        let span = SpanContext::new(9.into(), number.into(), flags, true, TraceState::NONE);
+        let _caller = Context::new().with_remote_span_context(span).attach();
+        queue.traced(number)
+    });
+    let waiting: Vec<_> = waiting.collect();
+    let batches = BatchOperation::builder("classify");
+    batches.start(Trigger::Size, waiting).0.finish(Outcome::Ok);
+    let spans = test.spans();
+    let batch = spans.named("batch classify");
+    let is_sampled: Vec<_> = links(batch).iter().map(SpanContext::is_sampled).collect();
+    assert_eq!(is_sampled.iter().filter(|sampled| **sampled).count(), 100);
+    assert_eq!((is_sampled.len(), batch.int(ml::LINKS_DROPPED)), (128, 72));
 }
 
 #[test]
