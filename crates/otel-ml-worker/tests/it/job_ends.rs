@@ -11,7 +11,7 @@ use otel_ml::opentelemetry::trace::Status;
 use otel_ml::semconv::{error, ml};
 use otel_ml::{MlSpan, stage};
 use otel_ml_testing::{SpanExt, SpansExt, TestTelemetry, assert_ended_once, assert_tree};
-use otel_ml_worker::{Job, Queue};
+use otel_ml_worker::{BatchOperation, Job, JoinSet, Queue, Trigger};
 use tokio::task::yield_now;
 
 use crate::support::{
@@ -279,4 +279,128 @@ fn a_worker_thread_that_ends_with_a_job_in_hand_ends_the_job() {
         trace_here(),
         otel_ml::opentelemetry::trace::TraceId::INVALID
     );
+}
+
+#[test]
+fn a_set_that_aborts_its_jobs_cancels_those_that_had_begun() {
+    on_each_runtime(|runtime| {
+        let test = TestTelemetry::new();
+        let queue = jobs(&test).build();
+        let (started, mut wait) = tokio::sync::mpsc::channel(1);
+        let mut set = JoinSet::new();
+        in_request(&test, || {
+            let job = queue.job("score").run_infallible(async move {
+                started.send(()).await.unwrap();
+                pending::<()>().await;
+            });
+            set.spawn_on(job, runtime.handle());
+        });
+        runtime.block_on(async {
+            within_reason(wait.recv()).await.unwrap();
+            set.abort_all();
+            let ended = within_reason(set.join_next()).await.unwrap();
+            assert!(ended.unwrap_err().is_cancelled());
+        });
+        assert_tree!(test.spans(), {
+            "request" => ["score" [internal, unset] { (ml::CANCEL_REASON) = "dropped" }],
+        });
+        assert_eq!(queue.size(), 0);
+    });
+}
+
+#[test]
+fn a_blocking_job_that_is_aborted_while_it_waits_for_a_thread_never_ran() {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.max_blocking_threads(1).build().unwrap();
+    let test = TestTelemetry::new();
+    let queue = jobs(&test).build();
+    let (go_on, wait) = mpsc::channel::<()>();
+    runtime.spawn_blocking(move || wait.recv());
+    let job = in_request(&test, || queue.job("score"));
+    let task = runtime.spawn_blocking(job.wrap_infallible(|| panic!("it has run")));
+    task.abort();
+    go_on.send(()).unwrap();
+    assert!(runtime.block_on(task).unwrap_err().is_cancelled());
+    drop(runtime);
+    assert_never_ran(&test, &queue, "blocking, aborted");
+}
+
+#[test]
+fn a_blocking_job_for_a_runtime_that_shuts_down_never_ran() {
+    for make in [current_thread, multi_thread] {
+        let test = TestTelemetry::new();
+        let queue = jobs(&test).build();
+        let job = in_request(&test, || queue.job("score"));
+        let runtime = make();
+        let handle = runtime.handle().clone();
+        drop(runtime);
+        let task = handle.spawn_blocking(job.wrap_infallible(|| panic!("it has run")));
+        drop(task);
+        assert_never_ran(&test, &queue, "blocking, shut down");
+    }
+}
+
+#[test]
+fn a_stream_aborted_in_its_task_is_cancelled_with_what_it_had_yielded() {
+    on_each_runtime(|runtime| {
+        let test = TestTelemetry::new();
+        let queue = jobs(&test).build();
+        let job = in_request(&test, || queue.job("score"));
+        let (started, mut wait) = tokio::sync::mpsc::channel(1);
+        let items = stream::iter([1]).chain(stream::pending());
+        let mut items = Box::pin(job.stream_infallible(items));
+        let task = runtime.spawn(async move {
+            while let Some(item) = items.next().await {
+                started.send(item).await.unwrap();
+            }
+        });
+        runtime.block_on(async {
+            within_reason(wait.recv()).await.unwrap();
+            task.abort();
+            assert!(within_reason(task).await.unwrap_err().is_cancelled());
+        });
+        assert_tree!(test.spans(), {
+            "request" => ["score" [unset] {
+                (ml::CANCEL_REASON) = "dropped",
+                (ml::RESPONSE_CHUNK_COUNT) = 1,
+            }],
+        });
+    });
+}
+
+#[test]
+fn items_and_batches_of_a_runtime_that_shuts_down_end_with_it() {
+    for make in [current_thread, multi_thread] {
+        let runtime = make();
+        let test = TestTelemetry::new();
+        let queue = jobs(&test).queue_wait_span(true).build();
+        let (sender, mut inbox) = tokio::sync::mpsc::channel(2);
+        let (started, mut wait) = tokio::sync::mpsc::channel(1);
+        in_request(&test, || {
+            sender.try_send(queue.traced(1)).unwrap();
+            sender.try_send(queue.traced(2)).unwrap();
+        });
+        drop(runtime.spawn(async move {
+            let first = inbox.recv().await.unwrap();
+            let batches = BatchOperation::builder("score");
+            let (mut batch, _items) = batches.start(Trigger::Size, vec![first]);
+            started.send(()).await.unwrap();
+            batch.run(pending::<()>()).await;
+            drop(inbox);
+        }));
+        runtime.block_on(within_reason(wait.recv())).unwrap();
+        drop((runtime, sender));
+        assert_eq!(queue.size(), 0);
+        assert!(test.open_spans().is_empty());
+        let spans = test.spans();
+        assert_ended_once(&spans);
+        let ends: Vec<_> = ["batch score", "infer"]
+            .map(|name| spans.named(name).str(ml::CANCEL_REASON))
+            .into();
+        assert_eq!(ends, ["dropped", "dropped"]);
+        let waits = spans.all_named("queue_wait");
+        let lost = waits.iter().filter(|span| span.has(ml::CANCEL_REASON));
+        let lost: Vec<_> = lost.map(|span| span.str(ml::CANCEL_REASON)).collect();
+        assert_eq!((waits.len(), lost), (2, vec!["never_run"]));
+    }
 }

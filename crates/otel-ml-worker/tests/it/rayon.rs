@@ -100,3 +100,33 @@ fn jobs_run_on_a_pool_and_their_panics_go_on() {
     assert_eq!(pool.install(span_here), SpanId::INVALID);
     assert!(test.spans().named("score").has(ml::QUEUE_WAIT_DURATION));
 }
+
+#[test]
+fn e15_a_panic_in_a_scope_or_one_half_of_a_join_goes_on_and_leaves_no_context_behind() {
+    let pool = pool(2);
+    let _caller = remote(1).attach();
+    let joined = carry_fn(|| traced::join(span_here, || panic!("on purpose")));
+    let scoped = carry_fn(|| traced::scope(|scope| scope.spawn(|_| panic!("on purpose"))));
+    let joined = catch_unwind(AssertUnwindSafe(|| pool.install(joined).0));
+    let scoped = catch_unwind(AssertUnwindSafe(|| pool.install(scoped)));
+    assert!(joined.is_err() && scoped.is_err());
+    assert_eq!(span_here(), here());
+    let left = pool.broadcast(|_| span_here());
+    assert_eq!(left, vec![SpanId::INVALID; 2]);
+}
+
+#[test]
+fn e15_a_spawned_panic_leaves_the_threads_as_they_were() {
+    let (told, panicked) = mpsc::channel();
+    let pool = ThreadPoolBuilder::new()
+        .num_threads(2)
+        .panic_handler(move |_| told.send(span_here()).unwrap())
+        .build()
+        .unwrap();
+    let _caller = remote(1).attach();
+    pool.install(carry_fn(|| traced::spawn(|| panic!("on purpose"))));
+    let deadline = std::time::Duration::from_secs(20);
+    assert_eq!(panicked.recv_timeout(deadline), Ok(SpanId::INVALID));
+    let left = pool.broadcast(|_| span_here());
+    assert_eq!(left, vec![SpanId::INVALID; 2]);
+}
