@@ -62,22 +62,29 @@ fn visit<'a, H: Headers>(headers: &'a H, mut visit: impl FnMut(Header<'a, &'a [u
     unreadable == 0
 }
 
-fn field(name: &str) -> Option<Field> {
+/// The names that are ours to write: the fields', and the send time's behind them.
+const NAMES: [&str; Field::ALL.len() + 1] = ["traceparent", "tracestate", "baggage", SENT_AT];
+const SENT_AT_SLOT: usize = Field::ALL.len();
+
+/// Where in [`NAMES`] it is.
+fn slot(name: &str) -> Option<usize> {
     // Most headers are none, and told by their length.
-    let field = match name.len() {
-        11 => Field::TraceParent,
-        10 => Field::TraceState,
-        7 => Field::Baggage,
+    let slot = match name.len() {
+        11 => Field::TraceParent as usize,
+        10 => Field::TraceState as usize,
+        7 => Field::Baggage as usize,
+        15 => return (name == SENT_AT).then_some(SENT_AT_SLOT),
         _ => return None,
     };
-    name.eq_ignore_ascii_case(field.name()).then_some(field)
+    let known = NAMES.get(slot)?;
+    name.eq_ignore_ascii_case(known).then_some(slot)
 }
 
 /// A message's headers, to read the sender's context from.
 ///
 /// Headers of Kafka can only be added, and forwarding a message adds a second `traceparent`:
 /// the last valid one counts. Names match in any case; a null value is absent. Looking the
-/// fields up allocates nothing.
+/// fields up allocates nothing, unless `traceparent` is repeated.
 pub struct HeadersExtractor<'a, H> {
     headers: &'a H,
     found: [Only<'a>; Field::ALL.len()],
@@ -92,19 +99,19 @@ impl<'a, H: Headers> HeadersExtractor<'a, H> {
         let mut found = [Only::Nothing; Field::ALL.len()];
         let mut sent_at = None;
         visit(headers, |header| {
-            let Some(value) = header.value else { return };
-            if header.key == SENT_AT {
-                sent_at = read_time(value).or(sent_at);
-            }
-            let Some(field) = field(header.key) else {
+            let (Some(slot), Some(value)) = (slot(header.key), header.value) else {
                 return;
             };
-            if let Some(found) = found.get_mut(field as usize) {
-                *found = match (*found, field) {
-                    (Only::One(_) | Only::Several, Field::TraceParent) => Only::Several,
-                    _ => Only::One(value),
-                };
-            }
+            let Some(found) = found.get_mut(slot) else {
+                sent_at = read_time(value).or(sent_at);
+                return;
+            };
+            let is_repeated = *found != Only::Nothing && slot == Field::TraceParent as usize;
+            *found = if is_repeated {
+                Only::Several
+            } else {
+                Only::One(value)
+            };
         });
         Self {
             headers,
@@ -177,48 +184,92 @@ impl<H> fmt::Debug for HeadersExtractor<'_, H> {
 /// The headers of a message to be sent, to write a context into.
 ///
 /// rdkafka can only append: what is there already is replaced by building the headers anew
-/// without it, all others in order, their null values and duplicates intact. Where nothing
-/// has to be replaced a field costs one append. Headers with a name that rdkafka can't read
-/// are never built anew, as that one would be lost: the new value is then the last one, which
-/// is the one that readers take.
+/// without it, once, all others in order, their null values and duplicates intact. Where
+/// nothing has to be replaced a field costs one append. Headers with a name that rdkafka can't
+/// read are never built anew, as that one would be lost: the new value is then the last one,
+/// which is the one that readers take, and what was to be removed stays.
 pub struct HeadersInjector {
     headers: Option<OwnedHeaders>,
-    has: [bool; Field::ALL.len()],
+    plans: [Plan; NAMES.len()],
     is_readable: bool,
+}
+
+/// What is to become of one name's headers.
+#[derive(Clone, Debug, PartialEq)]
+enum Plan {
+    /// There are none.
+    Nothing,
+    Stay,
+    Go,
+    Become(Vec<u8>),
 }
 
 impl HeadersInjector {
     /// Writes into `headers`; they are made when there is something to write.
     #[must_use]
     pub fn new(headers: Option<OwnedHeaders>) -> Self {
-        let mut has = [false; Field::ALL.len()];
+        let mut plans = [const { Plan::Nothing }; NAMES.len()];
         let mut is_readable = true;
         if let Some(headers) = &headers {
             is_readable = visit(headers, |header| {
-                let has = field(header.key).and_then(|field| has.get_mut(field as usize));
-                if let Some(has) = has {
-                    *has = true;
+                if let Some(plan) = slot(header.key).and_then(|slot| plans.get_mut(slot)) {
+                    *plan = Plan::Stay;
                 }
             });
         }
         Self {
             headers,
-            has,
+            plans,
             is_readable,
         }
     }
 
     /// The headers with what was written; `None` where there were none and nothing was.
     #[must_use]
-    pub fn into_inner(self) -> Option<OwnedHeaders> {
+    pub fn into_inner(mut self) -> Option<OwnedHeaders> {
+        let is_done = |plan: &Plan| matches!(plan, Plan::Nothing | Plan::Stay);
+        if !self.plans.iter().all(is_done) {
+            let plans = std::mem::replace(&mut self.plans, [const { Plan::Nothing }; NAMES.len()]);
+            let plan = |name: &str| slot(name).and_then(|slot| plans.get(slot));
+            self.retain(|name| plan(name).is_none_or(is_done));
+            for (name, plan) in NAMES.iter().zip(&plans) {
+                if let Plan::Become(value) = plan {
+                    self.append(name, value);
+                }
+            }
+        }
         self.headers
     }
 
     /// Writes [`SENT_AT`], in place of one that is there.
     pub fn set_sent_at(&mut self, time: SystemTime) {
         let since_1970 = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.retain(|name| name != SENT_AT);
-        self.append(SENT_AT, since_1970.as_micros().to_string().as_bytes());
+        let micros = since_1970.as_micros().to_string();
+        self.write(SENT_AT_SLOT, micros.as_bytes());
+    }
+
+    /// Takes [`SENT_AT`] away: a message that is sent on has a send time of its own.
+    pub fn remove_sent_at(&mut self) {
+        self.take_away(SENT_AT_SLOT);
+    }
+
+    fn write(&mut self, slot: usize, value: &[u8]) {
+        let (Some(plan), Some(name)) = (self.plans.get_mut(slot), NAMES.get(slot)) else {
+            return;
+        };
+        if *plan != Plan::Nothing && self.is_readable {
+            *plan = Plan::Become(value.to_vec());
+        } else {
+            *plan = Plan::Stay;
+            self.append(name, value);
+        }
+    }
+
+    fn take_away(&mut self, slot: usize) {
+        let there = self.plans.get_mut(slot).filter(|_| self.is_readable);
+        if let Some(plan) = there.filter(|plan| **plan != Plan::Nothing) {
+            *plan = Plan::Go;
+        }
     }
 
     fn append(&mut self, name: &str, value: &[u8]) {
@@ -237,7 +288,7 @@ impl HeadersInjector {
         if count == headers.count() {
             return;
         }
-        let mut kept = Some(OwnedHeaders::new_with_capacity(count + 2));
+        let mut kept = Some(OwnedHeaders::new_with_capacity(count + NAMES.len()));
         visit(headers, |header| {
             if keeps(header.key) {
                 kept = kept.take().map(|kept| kept.insert(header));
@@ -245,46 +296,32 @@ impl HeadersInjector {
         });
         self.headers = kept;
     }
-
-    fn note(&mut self, field: Field) {
-        if let Some(has) = self.has.get_mut(field as usize) {
-            *has = true;
-        }
-    }
-
-    fn has(&mut self, field: Field) -> bool {
-        self.has.get_mut(field as usize).is_some_and(std::mem::take)
-    }
 }
 
 impl InjectCarrier for HeadersInjector {
     fn replace(&mut self, field: Field, value: &[u8]) {
-        self.remove(field);
-        self.append(field.name(), value);
-        self.note(field);
+        self.write(field as usize, value);
     }
 
     fn remove(&mut self, field: Field) {
-        if self.has(field) {
-            self.retain(|name| !name.eq_ignore_ascii_case(field.name()));
-        }
+        self.take_away(field as usize);
     }
 }
 
 impl Injector for HeadersInjector {
     fn set(&mut self, key: &str, value: String) {
+        if let Some(slot) = slot(key) {
+            return self.write(slot, value.as_bytes());
+        }
         self.retain(|name| !name.eq_ignore_ascii_case(key));
         self.append(key, value.as_bytes());
-        if let Some(field) = field(key) {
-            self.note(field);
-        }
     }
 }
 
 impl fmt::Debug for HeadersInjector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HeadersInjector")
-            .field("has", &self.has)
+            .field("headers", &self.headers.as_ref().map(Headers::count))
             .finish_non_exhaustive()
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::Write as _;
 use std::ops::Deref;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use otel_ml::messaging::{Destination, Message as MessageModel};
@@ -51,7 +51,7 @@ pub(crate) struct Origin {
 pub struct Record<M> {
     message: M,
     partition: Number,
-    sent_at: Option<SystemTime>,
+    sent_at: OnceLock<Option<SystemTime>>,
     sender: Option<Context>,
     origin: Arc<Origin>,
     is_counted: bool,
@@ -65,31 +65,41 @@ impl<M: Message> Record<M> {
         Self::delivered(message, None, &UNKNOWN)
     }
 
-    /// With the sender's context read now, if there is a `telemetry` to read it for.
+    /// With what its headers say read now, if there is a `telemetry` to read it for; else when
+    /// it is asked for.
     pub(crate) fn delivered(
         message: M,
         telemetry: Option<&Telemetry>,
         origin: &Arc<Origin>,
     ) -> Self {
-        let carrier = message.headers().map(HeadersExtractor::new);
-        let created = match message.timestamp() {
+        let mut record = Self {
+            partition: Number::new(message.partition()),
+            sent_at: OnceLock::new(),
+            sender: None,
+            origin: Arc::clone(origin),
+            is_counted: false,
+            message,
+        };
+        record.sender = telemetry.map(|telemetry| record.read_sender(telemetry));
+        record
+    }
+
+    fn read_sender(&self, telemetry: &Telemetry) -> Context {
+        let carrier = self.message.headers().map(HeadersExtractor::new);
+        self.sent_at
+            .get_or_init(|| self.time_sent(carrier.as_ref()));
+        carrier.map_or_else(Context::new, |carrier| telemetry.extract(&carrier))
+    }
+
+    /// The later of what the header and the message say: a client that forwards a message with
+    /// its headers may leave the header of the hop before.
+    fn time_sent(&self, carrier: Option<&HeadersExtractor<'_, M::Headers>>) -> Option<SystemTime> {
+        let created = match self.message.timestamp() {
             Timestamp::CreateTime(millis) => time(millis),
             // When the broker stored it: the way there would be missing from the wait.
             Timestamp::LogAppendTime(_) | Timestamp::NotAvailable => None,
         };
-        let sent_at = carrier.as_ref().and_then(HeadersExtractor::sent_at);
-        let sender = telemetry.map(|telemetry| match &carrier {
-            Some(carrier) => telemetry.extract(carrier),
-            None => Context::new(),
-        });
-        Self {
-            partition: Number::new(message.partition()),
-            sent_at: sent_at.or(created),
-            sender,
-            origin: Arc::clone(origin),
-            is_counted: false,
-            message,
-        }
+        carrier.and_then(HeadersExtractor::sent_at).max(created)
     }
 
     /// Delivered to this consumer group.
@@ -135,7 +145,7 @@ impl<M: Message> Record<M> {
         Record {
             message,
             partition: self.partition,
-            sent_at: self.sent_at,
+            sent_at: self.sent_at.clone(),
             sender: self.sender.clone(),
             origin: Arc::clone(&self.origin),
             is_counted: self.is_counted,
@@ -153,15 +163,16 @@ impl<M: Message> MessageModel for Record<M> {
     }
 
     fn sender(&self, telemetry: &Telemetry) -> Context {
-        let read = || {
-            let carrier = self.message.headers().map(HeadersExtractor::new);
-            carrier.map_or_else(Context::new, |carrier| telemetry.extract(&carrier))
-        };
+        let read = || self.read_sender(telemetry);
         self.sender.clone().unwrap_or_else(read)
     }
 
     fn sent_at(&self) -> Option<SystemTime> {
-        self.sent_at
+        let read = || {
+            let carrier = self.message.headers().map(HeadersExtractor::new);
+            self.time_sent(carrier.as_ref())
+        };
+        *self.sent_at.get_or_init(read)
     }
 
     fn consumer_group(&self) -> Option<&str> {

@@ -165,6 +165,8 @@ impl<H> Settings<H> {
         }
         if self.writes_send_time {
             injector.set_sent_at(SystemTime::now());
+        } else {
+            injector.remove_sent_at();
         }
         record.headers = injector.into_inner();
     }

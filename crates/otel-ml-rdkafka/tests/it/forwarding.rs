@@ -1,11 +1,16 @@
 //! E30: messages sent on.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use otel_ml::messaging::Message as _;
 use otel_ml::opentelemetry::trace::TraceContextExt as _;
-use otel_ml_rdkafka::otel_ml;
+use otel_ml_rdkafka::carrier::{HeadersExtractor, HeadersInjector};
+use otel_ml_rdkafka::{OtelMlProducer, Record, otel_ml};
 use otel_ml_testing::{SpansExt as _, TestTelemetry};
 
-use crate::support::rdkafka::message::Message as _;
-use crate::support::{Broker, owned, pair, pairs, record, recv, send};
+use crate::support::rdkafka::Timestamp;
+use crate::support::rdkafka::message::{Message as _, OwnedMessage};
+use crate::support::{Broker, owned, pair, pairs, record, recv, send, telemetry};
 
 const HOPS: usize = 1_000;
 
@@ -57,4 +62,49 @@ async fn e30_a_thousand_hops_leave_one_parent_and_all_other_headers() {
     }
     assert_eq!(depth, spans.len());
     assert_eq!(spans.root().name, format!("send {}", topics[0]));
+}
+
+/// It would count the waits of all earlier hops as that of the last.
+#[tokio::test]
+async fn e30_the_time_of_an_earlier_send_is_not_sent_on() {
+    let test = TestTelemetry::new();
+    let broker = Broker::new();
+    let topic = broker.topic(1).await;
+    let consumer = broker.consumer(&test, &topic);
+    let builder = OtelMlProducer::builder().telemetry(telemetry(&test));
+    let first: OtelMlProducer = builder.send_time(true).create(&broker.config()).unwrap();
+    send(&first, record(&topic)).await.unwrap();
+    let received = recv(&consumer).await;
+    let headers = received.headers().unwrap();
+    assert!(HeadersExtractor::new(headers).sent_at().is_some());
+    let second = broker.producer(&test);
+    let record = record(&topic).headers(headers.detach());
+    send(&second, record).await.unwrap();
+    let forwarded = recv(&consumer).await;
+    let names: Vec<_> = pairs(forwarded.headers().unwrap())
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(names, ["traceparent"]);
+}
+
+/// Where a foreign client forwards, the header of the hop before is still there.
+#[test]
+fn e30_a_message_was_sent_at_the_later_of_its_times() {
+    let earlier = UNIX_EPOCH + Duration::from_micros(1_763_700_000_123_456);
+    let later = earlier + Duration::from_hours(2);
+    let sent_at = |header: SystemTime, created: SystemTime| {
+        let mut injector = HeadersInjector::new(None);
+        injector.set_sent_at(header);
+        let created = created.duration_since(UNIX_EPOCH).unwrap();
+        let created = Timestamp::CreateTime(created.as_millis().try_into().unwrap());
+        let headers = injector.into_inner();
+        let topic = "jobs".to_owned();
+        Record::new(OwnedMessage::new(None, None, topic, created, 0, 0, headers)).sent_at()
+    };
+    let in_millis = later - Duration::from_micros(456);
+    assert_eq!(sent_at(earlier, later), Some(in_millis));
+    assert_eq!(sent_at(later, earlier), Some(later));
+    // Of one send the header is the more exact.
+    assert_eq!(sent_at(later, later), Some(later));
 }
