@@ -17,17 +17,21 @@ macro_rules! codes {
 
 codes! {
     true: AllBrokersDown, AssignmentLost, BrokerNotAvailable, BrokerTransportFailure,
-        CoordinatorLoadInProgress, CoordinatorNotAvailable, LeaderNotAvailable, MessageTimedOut,
-        NetworkException, NotCoordinator, NotEnoughReplicas, NotEnoughReplicasAfterAppend,
+        CoordinatorLoadInProgress, CoordinatorNotAvailable, FencedLeaderEpoch,
+        KafkaStorageError, LeaderNotAvailable, MessageTimedOut, NetworkException,
+        NotCoordinator, NotEnoughReplicas, NotEnoughReplicasAfterAppend,
         NotLeaderForPartition, OperationTimedOut, QueueFull, RebalanceInProgress,
-        RequestTimedOut, Resolve, TimedOutQueue, UnknownTopicOrPartition, WaitingForCoordinator;
+        RequestTimedOut, Resolve, StaleMemberEpoch, ThrottlingQuotaExceeded, TimedOutQueue,
+        UnknownTopicOrPartition, WaitingForCoordinator;
     false: Authentication, BadMessage, ClusterAuthorizationFailed, Fatal, Fenced,
-        GroupAuthorizationFailed, IllegalGeneration, InvalidArgument, InvalidMessage,
-        InvalidMessageSize, InvalidProducerEpoch, InvalidTimestamp, InvalidTopic,
-        MessageBatchTooLarge, MessageSizeTooLarge, NoOffset, OffsetOutOfRange,
-        OutOfOrderSequenceNumber, PolicyViolation, PollExceeded, PurgeInflight, PurgeQueue,
-        State, TopicAuthorizationFailed, UnknownGroup, UnknownMemberId, UnknownPartition,
-        UnknownTopic;
+        FencedInstanceId, GroupAuthorizationFailed, IllegalGeneration, InvalidArgument,
+        InvalidMessage, InvalidMessageSize, InvalidProducerEpoch, InvalidRecord,
+        InvalidTimestamp, InvalidTopic, InvalidTransactionalState, MessageBatchTooLarge,
+        MessageSizeTooLarge, NoOffset, OffsetOutOfRange, OutOfOrderSequenceNumber,
+        PolicyViolation, PollExceeded, ProducerFenced, PurgeInflight, PurgeQueue,
+        SaslAuthenticationFailed, State, TopicAuthorizationFailed,
+        TransactionalIdAuthorizationFailed, UnknownGroup, UnknownMemberId, UnknownPartition,
+        UnknownProducerId, UnknownTopic;
 }
 
 /// `error.type` of `error`: the name of its code, as [`RDKafkaErrorCode`] has it, such as

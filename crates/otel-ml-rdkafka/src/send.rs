@@ -19,7 +19,7 @@ use rdkafka::producer::future_producer::OwnedDeliveryResult;
 use rdkafka::producer::{DeliveryFuture, FutureRecord};
 
 use crate::carrier::{HeadersExtractor, HeadersInjector};
-use crate::error::{error_type, is_transient};
+use crate::error::is_transient;
 use crate::record::{Number, push_key};
 
 /// A message that is about to be sent, as hooks see it.
@@ -203,8 +203,8 @@ impl<H> Settings<H> {
 /// [`DeliveryFuture`] gives it.
 ///
 /// # When it ends
-/// The span ends with the answer; dropped before, as cancelled, though the message may arrive
-/// all the same. When the producer is dropped first it ends with `error.type` = `Canceled`.
+/// The span ends with the answer; dropped before there is one, as cancelled, though the message
+/// may arrive all the same. When the producer is dropped first it ends with `error.type` = `Canceled`.
 #[must_use = "dropping it ends the span as cancelled"]
 pub struct Delivering<H = crate::DefaultHooks> {
     pub(crate) inner: DeliveryFuture,
@@ -218,14 +218,32 @@ impl<H> Future for Delivering<H> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         let answer = ready!(this.inner.poll_unpin(cx));
-        match &answer {
-            Ok(answer) => this.settings.end(&mut this.operation, told(answer)),
-            Err(_) => {
-                let class = error_type(&KafkaError::Canceled);
-                this.operation.end(&Outcome::Failed(class));
-            }
-        }
+        this.end(&answer);
         Poll::Ready(answer)
+    }
+}
+
+impl<H> Delivering<H> {
+    fn end(&mut self, answer: &<DeliveryFuture as Future>::Output) {
+        let operation = &mut self.operation;
+        match answer {
+            Ok(answer) => self.settings.end(operation, told(answer)),
+            Err(_) => self
+                .settings
+                .end(operation, Err(&(KafkaError::Canceled, ()))),
+        }
+    }
+}
+
+impl<H> Drop for Delivering<H> {
+    /// Nobody may have asked for an answer that is there.
+    fn drop(&mut self) {
+        if self.operation.record_mut().is_none() {
+            return;
+        }
+        if let Some(answer) = (&mut self.inner).now_or_never() {
+            self.end(&answer);
+        }
     }
 }
 

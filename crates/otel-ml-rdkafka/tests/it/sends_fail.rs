@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use otel_ml::semconv::{error, ml};
+use otel_ml::semconv::{error, kafka, ml};
 use otel_ml::{CancelReason, ErrorType};
-use otel_ml_rdkafka::{OtelMlProducer, otel_ml};
+use otel_ml_rdkafka::{OtelMlProducer, error_type, otel_ml};
 use otel_ml_testing::{SpanExt as _, TestTelemetry};
 
 use crate::support::rdkafka::ClientConfig;
@@ -186,6 +186,58 @@ async fn e11_a_delivery_that_nobody_waits_for_ends_as_cancelled() {
     test.reset();
     drop(producer.send(record("topic"), LONG));
     assert!(test.spans().is_empty());
+}
+
+/// What is known is told, though nobody asked for it.
+#[tokio::test]
+async fn e11_a_delivery_whose_answer_is_there_ends_with_it_though_dropped() {
+    let test = TestTelemetry::new();
+    let broker = Broker::new();
+    let topic = broker.topic(1).await;
+    let stored = broker.producer(&test);
+    let delivering = stored.send_result(record(&topic));
+    let delivering = delivering.map_err(|(error, _)| error).unwrap();
+    stored.flush(LONG).unwrap();
+    drop(delivering);
+    let span = test.take_spans().remove(0);
+    assert!(!span.has(error::TYPE));
+    assert_eq!(span.int(kafka::OFFSET), 0);
+
+    let test = TestTelemetry::new();
+    let purged = producer(&test, &nowhere());
+    let delivering = purged.send_result(record("topic"));
+    let delivering = delivering.map_err(|(error, _)| error).unwrap();
+    purged.purge(PurgeConfig::default().queue().inflight());
+    purged.flush(LONG).unwrap();
+    drop(delivering);
+    assert_failed(&test, "PurgeQueue", Some(false));
+}
+
+#[test]
+fn e11_errors_have_the_names_of_their_codes() {
+    use RDKafkaErrorCode as Code;
+    let named = [
+        (Code::ProducerFenced, "ProducerFenced"),
+        (Code::InvalidTransactionalState, "InvalidTransactionalState"),
+        (
+            Code::TransactionalIdAuthorizationFailed,
+            "TransactionalIdAuthorizationFailed",
+        ),
+        (Code::UnknownProducerId, "UnknownProducerId"),
+        (Code::SaslAuthenticationFailed, "SaslAuthenticationFailed"),
+        (Code::ThrottlingQuotaExceeded, "ThrottlingQuotaExceeded"),
+        (Code::KafkaStorageError, "KafkaStorageError"),
+        (Code::FencedInstanceId, "FencedInstanceId"),
+        (Code::FencedLeaderEpoch, "FencedLeaderEpoch"),
+        (Code::StaleMemberEpoch, "StaleMemberEpoch"),
+        (Code::InvalidRecord, "InvalidRecord"),
+        (Code::DelegationTokenExpired, "_OTHER"),
+    ];
+    for (code, name) in named {
+        let error = KafkaError::MessageProduction(code);
+        assert_eq!(error_type(&error).as_str(), name);
+    }
+    assert_eq!(error_type(&KafkaError::Canceled).as_str(), "Canceled");
 }
 
 #[tokio::test]
