@@ -206,14 +206,15 @@ async fn a_poll_lasts_from_its_call_to_its_return() {
     let began = std::time::SystemTime::now();
     let polled = async { consumer.recv_batch(10, LONG).await.unwrap().len() };
     let sending = async {
-        tokio::task::yield_now().await;
+        // The poll has begun: it is the first that is polled.
+        let before = std::time::SystemTime::now();
         send(&producer, record(&topic)).await.unwrap();
-        std::time::SystemTime::now()
+        before
     };
-    let (count, _sent) = tokio::join!(polled, sending);
+    let (count, before_sending) = tokio::join!(polled, sending);
     assert_eq!(count, 1);
     let span = test.spans().named(&format!("poll {topic}")).clone();
-    assert!(span.start_time >= began);
+    assert!(span.start_time >= began && span.start_time <= before_sending);
     let duration = test
         .metrics()
         .histogram("messaging.client.operation.duration")

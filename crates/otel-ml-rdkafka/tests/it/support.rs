@@ -1,7 +1,7 @@
 //! A broker, topics and clients of a test's own.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use otel_ml::Telemetry;
 use otel_ml_rdkafka::{OtelMlConsumer, OtelMlProducer, Received, otel_ml};
@@ -73,7 +73,9 @@ impl Broker {
     pub(crate) async fn topic(&self, partitions: i32) -> String {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("otel-ml-{}-{number}", std::process::id());
+        // The broker may keep what earlier runs left, and process ids come again.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let name = format!("otel-ml-{}-{number}", now.as_nanos());
         if let Some(mock) = &self.mock {
             mock.create_topic(&name, partitions, 1).unwrap();
         } else {
