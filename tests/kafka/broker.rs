@@ -17,7 +17,36 @@ use crate::LONG;
 pub(crate) struct Broker {
     folder: TempDir,
     port: u16,
-    running: Option<Child>,
+    running: Option<Running>,
+}
+
+/// A broker's process, and another that ends it when the test ends without doing so.
+struct Running {
+    process: Child,
+    watchdog: Child,
+}
+
+impl Running {
+    fn new(process: Child) -> Self {
+        // Its input ends when the test does, however that happens.
+        let watchdog = Command::new("sh")
+            .args(["-c", "read -r _; kill -9 \"$0\""])
+            .arg(process.id().to_string())
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self { process, watchdog }
+    }
+}
+
+impl Drop for Running {
+    /// Ends it as `kill -9` does; it may have ended by itself.
+    fn drop(&mut self) {
+        for child in [&mut self.watchdog, &mut self.process] {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
 }
 
 impl Broker {
@@ -61,7 +90,7 @@ impl Broker {
             .stderr(log)
             .spawn()
             .unwrap();
-        self.running = Some(process);
+        self.running = Some(Running::new(process));
         let client: BaseConsumer = self.config().create().unwrap();
         let deadline = Instant::now() + LONG;
         while client.fetch_metadata(None, Duration::from_secs(1)).is_err() {
@@ -71,9 +100,9 @@ impl Broker {
 
     /// Ends it as `kill -9` does.
     pub(crate) fn kill(&mut self) {
-        let mut process = self.running.take().expect("it runs");
-        process.kill().unwrap();
-        process.wait().unwrap();
+        let mut running = self.running.take().expect("it runs");
+        let ended = running.process.try_wait().unwrap();
+        assert_eq!(ended, None, "it ended by itself");
     }
 
     pub(crate) fn bootstrap(&self) -> String {
@@ -96,16 +125,6 @@ impl Broker {
         let mut java = Command::new("java");
         java.args(["-Xms128m", "-Xmx512m", "-cp", &format!("{jars}/*"), class]);
         java
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        if let Some(process) = &mut self.running {
-            // It may have ended by itself.
-            let _ = process.kill();
-            let _ = process.wait();
-        }
     }
 }
 

@@ -3,13 +3,12 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use otel_ml_rdkafka::OtelMlProducer;
 use otel_ml_rdkafka::rdkafka::ClientConfig;
-use otel_ml_rdkafka::rdkafka::producer::{FutureProducer, FutureRecord};
+use otel_ml_rdkafka::rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use otel_ml_testing::{Number, TestTelemetry, assert_ended_once};
 
 use crate::broker::Broker;
@@ -38,48 +37,55 @@ fn idempotent(broker: &Broker) -> ClientConfig {
     config
 }
 
-/// Sends all, kills the broker half-way, starts it again, and reads back what it has.
-async fn fate<S, F>(broker: &mut Broker, topic: &str, send: S) -> Fate
+/// Sends all, kills the broker half-way, starts it again while sending goes on, and reads back
+/// what it has.
+async fn fate<S, F>(
+    mut broker: Broker,
+    producer: &FutureProducer,
+    topic: &str,
+    send: S,
+) -> (Broker, Fate)
 where
     S: Fn(String) -> F,
     F: Future<Output = bool>,
 {
-    let (begun, answered) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let sends = stream::iter(0..MESSAGES).map(|number| {
         let payload = format!("payload-{number}");
-        begun.fetch_add(1, Ordering::Relaxed);
         async { (payload.clone(), send(payload).await) }
     });
     let mut sends = sends.buffer_unordered(WIDTH);
     let mut stored = Vec::new();
     let mut refused = 0;
-    let mut is_killed = false;
+    for _ in 0..KILLED_AFTER {
+        let (payload, is_stored) = crate::soon(sends.next()).await.unwrap();
+        assert!(is_stored);
+        stored.push(payload);
+    }
+    broker.kill();
+    assert!(producer.in_flight_count() > 0, "no send is pending");
+    let started = tokio::task::spawn_blocking(move || {
+        broker.start();
+        broker
+    });
     while let Some((payload, is_stored)) = crate::soon(sends.next()).await {
-        let so_far = answered.fetch_add(1, Ordering::Relaxed) + 1;
         if is_stored {
             stored.push(payload);
         } else {
             refused += 1;
         }
-        if so_far == KILLED_AFTER {
-            // Some have no answer yet.
-            assert!(begun.load(Ordering::Relaxed) > so_far);
-            broker.kill();
-            is_killed = true;
-            broker.start();
-        }
     }
-    assert!(is_killed);
     drop(sends);
-    let found = read_back(broker, topic);
-    Fate {
+    let broker = started.await.unwrap();
+    let found = read_back(&broker, topic);
+    let fate = Fate {
         refused,
         lost: stored
             .iter()
             .filter(|payload| !found.contains_key(*payload))
             .count(),
         doubled: found.values().filter(|count| **count > 1).count(),
-    }
+    };
+    (broker, fate)
 }
 
 /// By a client that has nothing to do with ours: how often each payload is there.
@@ -100,30 +106,30 @@ fn read_back(broker: &Broker, topic: &str) -> HashMap<String, usize> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn e11_a_broker_that_is_killed_costs_no_message_and_no_span() {
-    let mut broker = Broker::started();
+    let broker = Broker::started();
     let topic = unique("bare");
     let bare: FutureProducer = idempotent(&broker).create().unwrap();
-    let control = fate(&mut broker, &topic, |payload| {
+    let control = fate(broker, &bare, &topic, |payload| {
         let (bare, topic) = (bare.clone(), topic.clone());
         async move {
             let record: FutureRecord<'_, str, str> = FutureRecord::to(&topic).payload(&payload);
             bare.send(record, crate::LONG).await.is_ok()
         }
     });
-    let control = control.await;
+    let (broker, control) = control.await;
 
     let test = TestTelemetry::new();
     let topic = unique("wrapped");
     let builder = OtelMlProducer::builder().telemetry(test.telemetry());
     let wrapped: OtelMlProducer = builder.create(&idempotent(&broker)).unwrap();
-    let ours = fate(&mut broker, &topic, |payload| {
+    let ours = fate(broker, wrapped.get_ref(), &topic, |payload| {
         let (wrapped, topic) = (wrapped.clone(), topic.clone());
         async move {
             let record: FutureRecord<'_, str, str> = FutureRecord::to(&topic).payload(&payload);
             wrapped.send(record, crate::LONG).await.is_ok()
         }
     });
-    let ours = ours.await;
+    let (_broker, ours) = ours.await;
     println!("bare: {control:?}, wrapped: {ours:?}");
     assert!(
         ours.refused <= control.refused,
