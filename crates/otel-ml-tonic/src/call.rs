@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Buf;
 use http::header::HeaderMap;
-use http::response;
+use http::{StatusCode, response};
 use otel_ml_tower::Streamed;
 use otel_ml_tower::otel_ml::opentelemetry::{Array, KeyValue, Value};
 use otel_ml_tower::otel_ml::semconv::{ml, rpc};
@@ -26,8 +26,8 @@ pub(crate) struct Call {
     deadline: Option<Instant>,
     /// The status, once it is known.
     pub(crate) code: Option<Code>,
-    /// What an answer without a status stands for, once its head has come.
-    fallback: Option<Code>,
+    /// The HTTP status, once the head of an answer has come.
+    http: Option<StatusCode>,
     /// The status came with the head: there are no messages.
     pub(crate) is_head_only: bool,
     pub(crate) streamed: Streamed,
@@ -52,7 +52,7 @@ impl Call {
         Self {
             deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
             code: None,
-            fallback: None,
+            http: None,
             is_head_only: false,
             streamed: Streamed::default(),
             messages: Messages::default(),
@@ -63,7 +63,7 @@ impl Call {
     /// Takes in the head of the answer; whether it is all of it.
     pub(crate) fn head(&mut self, head: &response::Parts, recorded: &[RecordedHeader]) -> bool {
         self.code = status::in_headers(&head.headers);
-        self.fallback = Some(status::of_http(head));
+        self.http = Some(head.status);
         self.is_head_only = self.code.is_some();
         self.add_metadata(&head.headers, recorded);
         self.is_head_only
@@ -94,7 +94,7 @@ impl Call {
 
     /// Whether the head of an answer has come.
     pub(crate) const fn is_answered(&self) -> bool {
-        self.fallback.is_some()
+        self.http.is_some()
     }
 
     /// Whether the answer says that there is no such method.
@@ -102,19 +102,24 @@ impl Call {
         let known = if self.is_head_only {
             self.code
         } else {
-            self.fallback
+            self.fallback()
         };
         known == Some(Code::Unimplemented)
     }
 
+    /// What an answer without a status stands for.
+    fn fallback(&self) -> Option<Code> {
+        self.http.map(status::of_http)
+    }
+
     /// The status; `None` while nothing has come that stands for one.
     pub(crate) fn status(&self) -> Option<Code> {
-        self.code.or(self.fallback)
+        self.code.or_else(|| self.fallback())
     }
 
     /// Whether the status never came, though all seemed well: the stream was cut.
     pub(crate) fn is_cut(&self) -> bool {
-        self.code.is_none() && self.fallback == Some(Code::Unknown)
+        self.code.is_none() && self.http == Some(StatusCode::OK)
     }
 
     /// Whether the caller has stopped waiting.

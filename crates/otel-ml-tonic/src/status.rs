@@ -4,8 +4,8 @@ use std::any::Any;
 use std::error::Error;
 use std::time::Duration;
 
-use http::header::{HeaderMap, HeaderName};
-use http::{StatusCode, response};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName};
+use http::StatusCode;
 use otel_ml_tower::otel_ml::semconv::rpc::grpc_status;
 use otel_ml_tower::otel_ml::{CancelReason, ErrorType};
 use tonic::{Code, ConnectError, Status, TimeoutExpired};
@@ -18,6 +18,16 @@ pub(crate) fn name(code: Code) -> &'static str {
         .unwrap_or(grpc_status::UNKNOWN)
 }
 
+/// Whether this is of gRPC, and not of plain HTTP or of gRPC-Web, whose trailers are in its body.
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    const GRPC: &[u8] = b"application/grpc";
+    let Some(kind) = headers.get(CONTENT_TYPE) else {
+        return false;
+    };
+    let (name, rest) = kind.as_bytes().split_at(GRPC.len().min(kind.len()));
+    name.eq_ignore_ascii_case(GRPC) && matches!(rest.first(), None | Some(b'+' | b';' | b' '))
+}
+
 /// The status in headers or trailers. Not by [`Status::from_header_map`], which panics where
 /// the details are not base64.
 pub(crate) fn in_headers(headers: &HeaderMap) -> Option<Code> {
@@ -28,8 +38,8 @@ pub(crate) fn in_headers(headers: &HeaderMap) -> Option<Code> {
 }
 
 /// The status of an answer that has none: what gRPC says an HTTP status stands for.
-pub(crate) fn of_http(head: &response::Parts) -> Code {
-    match head.status {
+pub(crate) fn of_http(status: StatusCode) -> Code {
+    match status {
         StatusCode::BAD_REQUEST => Code::Internal,
         StatusCode::UNAUTHORIZED => Code::Unauthenticated,
         StatusCode::FORBIDDEN => Code::PermissionDenied,
@@ -76,16 +86,7 @@ pub(crate) enum Failure {
 /// What `error` says, if it is of a kind that says something. What tonic's client answers is a
 /// "transport error" whose sources tell what happened.
 pub(crate) fn of_error<E: 'static>(error: &E) -> Option<Failure> {
-    let error: &dyn Any = error;
-    let first: &(dyn Error + 'static) = if let Some(status) = error.downcast_ref::<Status>() {
-        status
-    } else if let Some(transport) = error.downcast_ref::<tonic::transport::Error>() {
-        transport
-    } else if let Some(boxed) = error.downcast_ref::<Box<dyn Error + Send + Sync>>() {
-        boxed.as_ref()
-    } else {
-        error.downcast_ref::<axum::Error>()?
-    };
+    let first = as_error(error)?;
     let mut code = None;
     let mut next = Some(first);
     while let Some(error) = next {
@@ -101,7 +102,7 @@ pub(crate) fn of_error<E: 'static>(error: &E) -> Option<Failure> {
             code.get_or_insert(status.code());
         }
         if let Some(h2) = error.downcast_ref::<h2::Error>() {
-            let code = code.unwrap_or_else(|| of_reset(h2));
+            let code = *code.get_or_insert_with(|| of_reset(h2));
             if h2.is_remote() || h2.is_io() {
                 return Some(Failure::Cancelled(CancelReason::Reset, code));
             }
@@ -110,9 +111,36 @@ pub(crate) fn of_error<E: 'static>(error: &E) -> Option<Failure> {
                 return Some(Failure::Cancelled(CancelReason::Dropped, code));
             }
         }
+        if let Some(hyper) = error.downcast_ref::<hyper::Error>() {
+            // The other side answers pings no more.
+            if hyper.is_timeout() {
+                let code = code.unwrap_or(Code::Unavailable);
+                return Some(Failure::Cancelled(CancelReason::Reset, code));
+            }
+            // The connection was gone before the request was on it.
+            if hyper.is_canceled() {
+                code.get_or_insert(Code::Cancelled);
+            }
+        }
         next = error.source();
     }
     code.map(Failure::Status)
+}
+
+/// The errors of tonic, axum, hyper and h2, and whatever tower's layers have put into a box.
+fn as_error<E: 'static>(error: &E) -> Option<&(dyn Error + 'static)> {
+    fn is<T: Error + 'static>(error: &dyn Any) -> Option<&(dyn Error + 'static)> {
+        error.downcast_ref::<T>().map(|error| error as _)
+    }
+    let error: &dyn Any = error;
+    if let Some(boxed) = error.downcast_ref::<Box<dyn Error + Send + Sync>>() {
+        return Some(boxed.as_ref());
+    }
+    is::<Status>(error)
+        .or_else(|| is::<tonic::transport::Error>(error))
+        .or_else(|| is::<axum::Error>(error))
+        .or_else(|| is::<hyper::Error>(error))
+        .or_else(|| is::<h2::Error>(error))
 }
 
 /// What gRPC says a reset stands for.
@@ -165,6 +193,45 @@ mod tests {
     }
 
     #[test]
+    fn an_http_status_stands_for_one_of_grpc() {
+        for (http, code) in [
+            (200, "UNKNOWN"),
+            (204, "UNKNOWN"),
+            (302, "UNKNOWN"),
+            (400, "INTERNAL"),
+            (401, "UNAUTHENTICATED"),
+            (403, "PERMISSION_DENIED"),
+            (404, "UNIMPLEMENTED"),
+            (418, "UNKNOWN"),
+            (429, "UNAVAILABLE"),
+            (500, "UNKNOWN"),
+            (502, "UNAVAILABLE"),
+            (503, "UNAVAILABLE"),
+            (504, "UNAVAILABLE"),
+        ] {
+            let status = StatusCode::from_u16(http).unwrap();
+            assert_eq!(name(of_http(status)), code, "{http}");
+        }
+    }
+
+    #[test]
+    fn grpc_is_told_by_its_content_type() {
+        for (kind, expected) in [
+            ("application/grpc", true),
+            ("application/grpc+proto", true),
+            ("Application/gRPC; charset=utf-8", true),
+            ("application/grpc-web", false),
+            ("application/grpc-web-text+proto", false),
+            ("application/json", false),
+            ("application", false),
+            ("", false),
+        ] {
+            assert_eq!(is_grpc(&one("content-type", kind)), expected, "{kind}");
+        }
+        assert!(!is_grpc(&HeaderMap::new()));
+    }
+
+    #[test]
     fn timeouts_are_read_and_rubbish_is_none() {
         let read = |text: &str| timeout(&one("grpc-timeout", text));
         assert_eq!(read("5S"), Some(Duration::from_secs(5)));
@@ -212,5 +279,29 @@ mod tests {
         );
         assert_eq!(of_error(&boxed("nothing known".into())), None);
         assert_eq!(of_error(&std::fmt::Error), None);
+    }
+
+    #[test]
+    fn a_stream_that_this_side_gave_up_for_an_error_has_the_status_of_it() {
+        let status = |reason| of_error(&h2::Error::from(reason));
+        assert_eq!(
+            status(h2::Reason::FLOW_CONTROL_ERROR),
+            Some(Failure::Status(Code::Internal))
+        );
+        assert_eq!(
+            status(h2::Reason::CANCEL),
+            Some(Failure::Cancelled(CancelReason::Dropped, Code::Cancelled))
+        );
+    }
+
+    #[tokio::test]
+    async fn a_request_whose_connection_is_gone_was_cancelled() {
+        let (near, _far) = tokio::io::duplex(64);
+        let near = hyper_util::rt::TokioIo::new(near);
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(near).await.unwrap();
+        drop(connection);
+        let request = http::Request::new(String::new());
+        let error = sender.send_request(request).await.unwrap_err();
+        assert_eq!(of_error(&error), Some(Failure::Status(Code::Cancelled)));
     }
 }

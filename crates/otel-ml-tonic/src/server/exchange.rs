@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::ConnectInfo;
 use bytes::Buf;
 use http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
-use http::response;
+use http::{StatusCode, response};
 use otel_ml_tower::otel_ml::hooks::AllHooks;
 use otel_ml_tower::otel_ml::opentelemetry::trace::SpanKind;
 use otel_ml_tower::otel_ml::opentelemetry::{Context, KeyValue};
@@ -28,6 +28,8 @@ pub struct ServerExchange<H> {
     options: Arc<ServerOptions<H>>,
     call: Call,
     method: Method,
+    /// Whether a new method was answered in a way that only one of the server's is.
+    is_served: bool,
     /// Whether a hook has named the span.
     is_named: bool,
     labels: Vec<KeyValue>,
@@ -59,6 +61,7 @@ where
                 options: Arc::clone(options),
                 call: Call::served(request.headers),
                 method: called.kept(),
+                is_served: false,
                 is_named,
                 labels: labels.unwrap_or_default(),
             }
@@ -146,7 +149,13 @@ impl<H> Exchange for ServerExchange<H> {
 
     /// An answer with its status in the head has nothing else.
     fn head(&mut self, head: &response::Parts) -> bool {
-        self.call.head(head, &self.options.common.response_headers)
+        let is_all = self.call.head(head, &self.options.common.response_headers);
+        // What stands before the methods refuses with the head alone, whatever was asked for.
+        if matches!(self.method, Method::New(_)) {
+            self.is_served = self.call.code == Some(Code::Ok)
+                || (!is_all && head.status == StatusCode::OK && status::is_grpc(&head.headers));
+        }
+        is_all
     }
 
     fn trace_id_header(&self) -> Option<&HeaderName> {
@@ -210,7 +219,7 @@ impl<H> Record for ServerExchange<H> {
     fn record(&mut self, end: &mut End<'_>) {
         let answer = if self.call.is_unimplemented() {
             Answer::HasNot
-        } else if self.call.is_answered() || matches!(end.outcome, Outcome::Failed(_)) {
+        } else if self.is_served {
             Answer::Has
         } else {
             Answer::Silence

@@ -1,6 +1,7 @@
 //! Which method is called: one that the server has, or whatever a caller made up.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use otel_ml_tower::otel_ml::KnownNames;
 use otel_ml_tower::otel_ml::opentelemetry::Value;
@@ -11,36 +12,37 @@ use otel_ml_tower::otel_ml::semconv::rpc::{METHOD_OTHER, system};
 #[derive(Debug, Default)]
 pub(super) struct Methods {
     known: KnownNames,
+    /// Those of the list that `known` had no room for.
+    others: HashSet<&'static str>,
     is_listed: bool,
 }
 
 impl Methods {
     pub(super) fn listed(names: &[String]) -> Self {
-        let methods = Self {
-            known: KnownNames::new(),
-            is_listed: true,
-        };
+        let known = KnownNames::new();
+        let mut others = HashSet::new();
         for name in names {
-            methods.known.learn(name.trim_start_matches('/'));
+            let name = name.trim_start_matches('/');
+            if known.learn(name).is_none() && !others.contains(name) {
+                others.insert(&*Box::leak(Box::from(name)));
+            }
         }
-        methods
+        Self {
+            known,
+            others,
+            is_listed: true,
+        }
     }
 
     /// The method at `path`.
     pub(super) fn at<'a>(&self, path: &'a str) -> Called<'a> {
         let name = path.strip_prefix('/').unwrap_or(path);
-        match self.known.find(name) {
+        let known = self.known.find(name);
+        match known.or_else(|| self.others.get(name).copied()) {
             Some(name) => Called::Known(name),
             None if self.is_listed => Called::Other(name),
             None => Called::New(name),
         }
-    }
-
-    /// The server has the method `name`.
-    fn learn(&self, name: String) -> Cow<'static, str> {
-        self.known
-            .learn(&name)
-            .map_or(Cow::Owned(name), Cow::Borrowed)
     }
 }
 
@@ -117,10 +119,11 @@ impl Method {
         };
         match answer {
             Answer::Has => {
-                let name: Value = methods.learn(name).into();
+                let known = methods.known.learn(&name);
                 Ended {
-                    method: Some(name.clone()),
-                    ..told(name)
+                    method: Some(name.into()),
+                    // Where there is no more room, labels are to stay as few as they are.
+                    ..told(known.unwrap_or(METHOD_OTHER).into())
                 }
             }
             Answer::HasNot => Ended {
@@ -135,5 +138,35 @@ impl Method {
                 ..told(METHOD_OTHER.into())
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_method_of_a_list_is_known_however_long_it_is() {
+        let names: Vec<_> = (0..2_000).map(|i| format!("/a.B/C{i}")).collect();
+        let methods = Methods::listed(&names);
+        for name in &names {
+            let called = methods.at(name);
+            assert!(matches!(called, Called::Known(known) if known == &name[1..]));
+        }
+        assert!(matches!(methods.at("/a.B/D"), Called::Other("a.B/D")));
+    }
+
+    #[test]
+    fn a_method_that_there_is_no_room_for_is_no_label() {
+        let methods = Methods::default();
+        let mut labels: HashSet<String> = HashSet::new();
+        for i in 0..2_000 {
+            let path = format!("/a.B/C{i}");
+            let ended = methods.at(&path).kept().end(&methods, &Answer::Has);
+            assert_eq!(ended.method.unwrap().as_str(), &path[1..]);
+            labels.insert(ended.label.as_str().into_owned());
+        }
+        assert!(labels.contains(METHOD_OTHER));
+        assert!(labels.len() <= 513, "{} labels", labels.len());
     }
 }

@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 
 use http::{Request, Response};
 use http_body::Body;
-use otel_ml_tower::otel_ml::MlSpan;
+use otel_ml_tower::otel_ml::{MlSpan, Operation};
 use otel_ml_tower::otel_ml::hooks::AllHooks;
 use otel_ml_tower::server::Tower;
 use otel_ml_tower::{InstrumentedBody, RequestHead, ResponseFuture, receive};
@@ -15,6 +15,7 @@ use super::exchange::ServerExchange;
 use super::layer::{DefaultHooks, ServerOptions};
 use crate::body::count_messages;
 use crate::carrier::MetadataExtractor;
+use crate::status::is_grpc;
 
 /// The service that [`OtelMlLayer`](super::OtelMlLayer) makes.
 ///
@@ -66,7 +67,14 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let head = RequestHead::from(&request);
         let read = || (MetadataExtractor::of_headers(request.headers()), ());
-        let start = |sender, ()| ServerExchange::start(&self.options, &head, sender);
+        let start = |sender, ()| {
+            if is_grpc(head.headers) {
+                ServerExchange::start(&self.options, &head, sender)
+            } else {
+                let parent = &self.options.common.parent;
+                Operation::passing(parent.for_request(sender).parent)
+            }
+        };
         let mut operation = receive(&self.options.common, &head, read, start);
         if let Some(cx) = operation.context().filter(|_| operation.is_recording()) {
             count_messages(request.body_mut(), MlSpan::from_context(cx));

@@ -340,7 +340,12 @@ async fn a_server_that_is_stopped_in_mid_stream_ends_it_well() {
     let answers = begin(channel.clone(), Kind::ServerStream, asking(["a"])).await;
     let mut answers = answers.unwrap().into_inner();
     assert!(answers.message().await.unwrap().is_some());
+    let address = serving.address;
     let stopping = tokio::spawn(serving.stop());
+    // It has stopped taking more once its listener is gone.
+    while TcpStream::connect(address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
     go_on.send(()).unwrap();
     assert_eq!(answers.message().await.unwrap().as_deref(), Some("last"));
     assert_eq!(answers.message().await.unwrap(), None);

@@ -2,8 +2,10 @@
 
 #![cfg(test)]
 
+mod clocks;
 mod cuts;
 mod ends;
+mod http;
 mod metrics;
 mod names;
 mod options;

@@ -4,19 +4,26 @@ use http::uri::PathAndQuery;
 use otel_ml_testing::{SpanExt as _, SpansExt as _, TestTelemetry};
 use otel_ml_tonic::OtelMlLayer;
 use tonic::client::Grpc;
+use tonic::service::InterceptorLayer;
+use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
+use tower::ServiceBuilder;
 
 use crate::support::{
-    Echo, Kind, Serving, asking, call, channel, echo, handler, serve, traced, traced_channel,
+    Echo, Kind, Serving, asking, call, channel, echo, handler, serve, traced, traced_channel, with,
 };
 
 /// A call of a method that the service does not have.
-async fn made_up(serving: &Serving, path: &'static str) -> Status {
-    let mut grpc = Grpc::new(channel(serving));
+async fn made_up(serving: &Serving, path: &str) -> Status {
+    made_up_by(channel(serving), path).await
+}
+
+async fn made_up_by(channel: Channel, path: &str) -> Status {
+    let mut grpc = Grpc::new(channel);
     grpc.ready().await.unwrap();
     let codec = ProstCodec::<String, String>::default();
-    let path = PathAndQuery::from_static(path);
+    let path: PathAndQuery = path.parse().unwrap();
     let request = Request::new("x".to_owned());
     grpc.unary(request, path, codec).await.unwrap_err()
 }
@@ -56,6 +63,36 @@ async fn a_method_made_up_is_no_label_however_often() {
     let metrics = test.metrics();
     let durations = metrics.histogram("rpc.server.call.duration");
     assert_eq!(durations.points().len(), 2);
+}
+
+/// An interceptor stands before the methods: what it refuses tells nothing of them.
+#[tokio::test]
+async fn a_method_made_up_is_no_label_where_an_interceptor_refuses_it() {
+    let test = TestTelemetry::new();
+    let known = |request: Request<()>| match request.metadata().get("authorization") {
+        Some(_) => Ok(request),
+        None => Err(Status::unauthenticated("who are you?")),
+    };
+    let layer = ServiceBuilder::new()
+        .layer(OtelMlLayer::builder().telemetry(test.telemetry()).build())
+        .layer(InterceptorLayer::new(known));
+    let serving = serve(layer.into_inner(), Echo::new(echo())).await;
+    let channel = channel(&serving);
+    for i in 0..1_000 {
+        let refused = made_up_by(channel.clone(), &format!("/test.Echo/M{i}")).await;
+        assert_eq!(refused.code(), Code::Unauthenticated);
+    }
+    let request = with(asking(["a"]), [("authorization", "me")]);
+    call(channel, Kind::Unary, request).await.unwrap();
+    test.wait_for_spans(1_001).await;
+    let metrics = test.metrics();
+    let durations = metrics.histogram("rpc.server.call.duration");
+    assert_eq!(durations.points().len(), 2);
+    let of_callers = durations.clone().with("rpc.method", "_OTHER");
+    assert_eq!(of_callers.count(), 1_000);
+    // There was room for the one that the server has.
+    let of_server = durations.with("rpc.method", Kind::Unary.method());
+    assert_eq!(of_server.count(), 1);
 }
 
 /// The sampler sees the method once the server is known to have it.
