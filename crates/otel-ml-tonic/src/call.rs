@@ -30,6 +30,8 @@ pub(crate) struct Call {
     http: Option<StatusCode>,
     /// The status came with the head: there are no messages.
     pub(crate) is_head_only: bool,
+    /// Whether there is a span: without one, nothing of the messages and the metadata is kept.
+    is_recorded: bool,
     pub(crate) streamed: Streamed,
     messages: Messages,
     metadata: Vec<KeyValue>,
@@ -54,10 +56,20 @@ impl Call {
             code: None,
             http: None,
             is_head_only: false,
-            streamed: Streamed::default(),
+            is_recorded: false,
+            streamed: Streamed {
+                is_uncounted: true,
+                ..Streamed::default()
+            },
             messages: Messages::default(),
             metadata: Vec::new(),
         }
+    }
+
+    /// There is a span: the messages are counted for it, and metadata kept.
+    pub(crate) const fn record_messages(&mut self) {
+        self.is_recorded = true;
+        self.streamed.is_uncounted = false;
     }
 
     /// Takes in the head of the answer; whether it is all of it.
@@ -70,7 +82,9 @@ impl Call {
     }
 
     pub(crate) fn data<D: Buf>(&mut self, data: &D) {
-        self.messages.add(data);
+        if self.is_recorded {
+            self.messages.add(data);
+        }
     }
 
     pub(crate) fn trailers(&mut self, trailers: &HeaderMap, recorded: &[RecordedHeader]) {
@@ -80,6 +94,9 @@ impl Call {
 
     /// Metadata comes before and after the messages: one key is one attribute.
     fn add_metadata(&mut self, headers: &HeaderMap, recorded: &[RecordedHeader]) {
+        if !self.is_recorded {
+            return;
+        }
         for (key, value) in recorded.iter().filter_map(|one| one.attribute(headers)) {
             let known = self.metadata.iter_mut().find(|known| known.key == key);
             match (known.map(|known| &mut known.value), value) {

@@ -4,8 +4,8 @@ use std::any::Any;
 use std::error::Error;
 use std::time::Duration;
 
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderName};
 use http::StatusCode;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName};
 use otel_ml_tower::otel_ml::semconv::rpc::grpc_status;
 use otel_ml_tower::otel_ml::{CancelReason, ErrorType};
 use tonic::{Code, ConnectError, Status, TimeoutExpired};

@@ -201,11 +201,12 @@ impl<B: fmt::Debug, X: Exchange> fmt::Debug for InstrumentedBody<B, X> {
 }
 
 /// Whether a body may be passed on untouched: nothing of it is still to come, or so little
-/// that its head tells as much as its end.
+/// that its head tells as much as its end. Up to nothing means nothing at all: behind no data
+/// there may be trailers.
 pub fn is_small<B: Body>(body: &B, up_to: u64) -> bool {
-    body.is_end_stream()
-        || body
-            .size_hint()
-            .exact()
-            .is_some_and(|length| length <= up_to)
+    let is_short = || {
+        let length = body.size_hint().exact();
+        length.is_some_and(|length| length <= up_to)
+    };
+    body.is_end_stream() || (up_to > 0 && is_short())
 }

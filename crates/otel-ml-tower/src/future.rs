@@ -88,7 +88,7 @@ where
     };
     let (mut head, body) = response.into_parts();
     let ends = exchange.head(&head) || is_small(&body, exchange.untouched_up_to());
-    exchange.streamed().is_uncounted = is_small(&body, exchange.uncounted_up_to());
+    exchange.streamed().is_uncounted |= is_small(&body, exchange.uncounted_up_to());
     let outcome = exchange.outcome();
     if let Some(name) = exchange.trace_id_header().cloned() {
         tell_trace_id(&operation.span_context(), name, &mut head.headers);

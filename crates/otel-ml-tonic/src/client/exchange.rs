@@ -90,6 +90,7 @@ where
         if operation.is_recording()
             && let Some(exchange) = operation.record_mut()
         {
+            exchange.call.record_messages();
             let sent = Arc::clone(exchange.sent.get_or_insert_default());
             count_messages(request.body_mut(), sent);
         }

@@ -113,7 +113,12 @@ impl<H> OtelMlClientLayerBuilder<H> {
     /// The server is the one that `endpoint` names. For a Unix socket, whose path an endpoint
     /// doesn't tell, use [`target`](Self::target).
     pub fn endpoint(self, endpoint: &Endpoint) -> Self {
-        self.target(&endpoint.uri().to_string())
+        let uri = endpoint.uri();
+        // The stand-in that tonic has for a socket's path.
+        if uri.host() == Some("tonic") && uri.port().is_none() {
+            return self;
+        }
+        self.target(&uri.to_string())
     }
 
     /// The server as gRPC's clients name it: `host:port`, `dns:///host:port`, `unix:///path`.

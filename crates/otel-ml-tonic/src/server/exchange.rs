@@ -102,6 +102,13 @@ where
     }
 }
 
+impl<H> ServerExchange<H> {
+    /// There is a span: the messages of the answer are counted for it.
+    pub(super) const fn record_messages(&mut self) {
+        self.call.record_messages();
+    }
+}
+
 /// Who is called, by whom.
 fn push_ends<H>(request: &RequestHead<'_>, options: &Options<H>, to: &mut Attributes) {
     let authority = request.uri.authority().map(|text| text.as_str().as_bytes());

@@ -4,8 +4,8 @@ use std::task::{Context, Poll};
 
 use http::{Request, Response};
 use http_body::Body;
-use otel_ml_tower::otel_ml::{MlSpan, Operation};
 use otel_ml_tower::otel_ml::hooks::AllHooks;
+use otel_ml_tower::otel_ml::{MlSpan, Operation};
 use otel_ml_tower::server::Tower;
 use otel_ml_tower::{InstrumentedBody, RequestHead, ResponseFuture, receive};
 use tonic::server::NamedService;
@@ -76,8 +76,13 @@ where
             }
         };
         let mut operation = receive(&self.options.common, &head, read, start);
-        if let Some(cx) = operation.context().filter(|_| operation.is_recording()) {
-            count_messages(request.body_mut(), MlSpan::from_context(cx));
+        if operation.is_recording() {
+            if let Some(cx) = operation.context() {
+                count_messages(request.body_mut(), MlSpan::from_context(cx));
+            }
+            if let Some(exchange) = operation.record_mut() {
+                exchange.record_messages();
+            }
         }
         let inner = operation.scope(|| self.inner.call(request));
         ResponseFuture::new(inner, operation)

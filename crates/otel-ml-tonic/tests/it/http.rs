@@ -1,11 +1,14 @@
 //! What is not gRPC: plain HTTP beside it, and answers that a proxy made.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 
+use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use otel_ml_testing::{SpanExt as _, TestTelemetry};
-use otel_ml_tonic::otel_ml::opentelemetry::Context;
+use otel_ml_tonic::otel_ml::opentelemetry::Context as OtelContext;
 use otel_ml_tonic::otel_ml::opentelemetry::trace::TraceContextExt as _;
 use otel_ml_tonic::{OtelMlClientLayer, OtelMlLayer};
 use tonic::body::Body;
@@ -20,7 +23,7 @@ async fn plain_http_beside_grpc_is_not_recorded_and_its_context_is_passed_on() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let keep = Arc::clone(&seen);
     let plain = move || {
-        let trace = Context::current().span().span_context().trace_id();
+        let trace = OtelContext::current().span().span_context().trace_id();
         keep.lock().unwrap().push(trace.to_string());
         std::future::ready("fine")
     };
@@ -75,5 +78,49 @@ async fn an_http_error_without_a_status_stands_for_one_and_is_no_reset() {
         assert_eq!(span.str("rpc.status_code"), status, "{http}");
         assert_eq!(span.str("error.type"), status, "{http}");
         assert!(!span.has("ml.cancel.reason"), "{http}");
+    }
+}
+
+/// Its length is nothing, and its status is still to come.
+#[tokio::test]
+async fn e35_a_body_of_no_length_has_its_status_in_the_trailers() {
+    let test = TestTelemetry::new();
+    let server = tower::service_fn(|_: http::Request<Body>| {
+        std::future::ready(Ok::<_, Infallible>(http::Response::new(OnlyTrailers(true))))
+    });
+    let layer = OtelMlClientLayer::builder().telemetry(test.telemetry());
+    let client = layer.build().layer(server);
+    let request = http::Request::post("http://h/test.Echo/Unary");
+    let answer = client.oneshot(request.body(Body::empty()).unwrap()).await;
+    let body = answer.unwrap().into_body().collect().await.unwrap();
+    assert!(body.trailers().is_some());
+    let span = test.wait_for_spans(1).await.remove(0);
+    assert_eq!(span.str("rpc.status_code"), "DATA_LOSS");
+    assert_eq!(span.str("error.type"), "DATA_LOSS");
+}
+
+/// A body without data, whose length is known.
+struct OnlyTrailers(bool);
+
+impl http_body::Body for OnlyTrailers {
+    type Data = bytes::Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<bytes::Bytes>, Infallible>>> {
+        let mut trailers = http::HeaderMap::new();
+        trailers.insert("grpc-status", http::HeaderValue::from_static("15"));
+        let is_first = std::mem::take(&mut self.0);
+        Poll::Ready(is_first.then(|| Ok(Frame::trailers(trailers))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        !self.0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(0)
     }
 }

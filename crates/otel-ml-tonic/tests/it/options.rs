@@ -255,6 +255,56 @@ async fn a_target_is_told_as_it_was_named() {
     assert_eq!(span.int("server.port"), 50_051);
 }
 
+/// tonic has a stand-in for its URI, and keeps the path to itself.
+#[tokio::test]
+async fn the_path_of_a_unix_socket_is_not_known_and_nothing_made_up_for_it() {
+    for (uri, address) in [
+        ("unix:/nowhere/x.sock", None),
+        ("http://tonic:80", Some("tonic")),
+    ] {
+        let test = TestTelemetry::new();
+        let endpoint = tonic::transport::Endpoint::from_shared(uri.to_owned()).unwrap();
+        let layer = OtelMlClientLayer::builder()
+            .telemetry(test.telemetry())
+            .endpoint(&endpoint);
+        let nobody = tower::service_fn(|_: http::Request<tonic::body::Body>| {
+            let status = tonic::Status::unavailable("nobody is there");
+            let answer = status.into_http::<tonic::body::Body>();
+            std::future::ready(Ok::<_, std::convert::Infallible>(answer))
+        });
+        let client = layer.build().layer(nobody);
+        call(client, Kind::Unary, asking(["a"])).await.unwrap_err();
+        let span = test.wait_for_spans(1).await.remove(0);
+        let found = span.attr("server.address").map(ToString::to_string);
+        assert_eq!(found.as_deref(), address, "{uri}");
+        assert_eq!(span.has("server.port"), address.is_some(), "{uri}");
+    }
+}
+
+/// Where others are to stay as they are.
+#[tokio::test]
+async fn one_service_of_a_server_can_be_traced() {
+    let test = TestTelemetry::new();
+    let layer = OtelMlLayer::builder().telemetry(test.telemetry()).build();
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0));
+    let listener = listener.await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tonic::transport::Server::builder().add_service(layer.layer(Echo::new(echo())));
+    let serving = crate::support::serving_at(address, async move {
+        let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
+        server.serve_with_incoming(incoming).await.unwrap();
+    });
+    for kind in Kind::ALL {
+        call(channel(&serving), kind, asking(["a"])).await.unwrap();
+    }
+    let spans = test.wait_for_spans(4).await;
+    for kind in Kind::ALL {
+        let span = spans.named(kind.method());
+        assert_eq!(span.str("rpc.status_code"), "OK");
+        assert_eq!(span.str("network.peer.address"), "127.0.0.1");
+    }
+}
+
 #[tokio::test]
 async fn interceptors_pass_the_context_on() {
     let test = TestTelemetry::new();
