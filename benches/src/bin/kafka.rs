@@ -182,10 +182,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         Variant::new("sampled, spans only", Sampler::AlwaysOn, false, &config)?,
         Variant::new("sampled", Sampler::AlwaysOn, true, &config)?,
     ];
-    let mut results = vec![[Vec::new(), Vec::new()]; variants.len()];
-    // The first round warms everything up.
+    let mut results: Vec<_> = variants
+        .iter()
+        .map(|variant| (variant, [Vec::new(), Vec::new()]))
+        .collect();
+    // The first round warms everything up. Each begins with another variant: what one leaves
+    // behind is not always the same one's.
     for number in 0..=ROUNDS {
-        for (variant, result) in variants.iter().zip(&mut results) {
+        for (variant, result) in &mut results {
             let costs = runtime.block_on(variant.round(&topic))?;
             if number > 0 {
                 for (list, cost) in result.iter_mut().zip(costs) {
@@ -193,12 +197,17 @@ fn main() -> Result<(), Box<dyn Error>> {
                 }
             }
         }
+        results.rotate_left(1);
     }
+    // As they are named, from the bare one on.
+    let rotated = (ROUNDS + 1) % results.len();
+    results.rotate_right(rotated);
     let mut report = format!(
         "CPU of a {SIZE} byte message, median of {ROUNDS} alternating rounds of {MESSAGES}\n"
     );
-    let bare = results.first().cloned().unwrap_or_default();
-    for (variant, result) in variants.iter().zip(results) {
+    let bare = results.first().map(|(_, bare)| bare.clone());
+    let bare = bare.unwrap_or_default();
+    for (variant, result) in results {
         for ((what, list), bare) in ["sent", "received"].iter().zip(result).zip(&bare) {
             let ratios = list.iter().zip(bare).map(|(ours, bare)| ours / bare - 1.0);
             let [ratio, low, high] = median(ratios.collect());

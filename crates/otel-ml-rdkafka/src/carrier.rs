@@ -76,8 +76,9 @@ fn slot(name: &str) -> Option<usize> {
         15 => return (name == SENT_AT).then_some(SENT_AT_SLOT),
         _ => return None,
     };
-    let known = NAMES.get(slot)?;
-    name.eq_ignore_ascii_case(known).then_some(slot)
+    let known = *NAMES.get(slot)?;
+    // Nearly all write them as they are: a look at the bytes tells so sooner.
+    (name == known || name.eq_ignore_ascii_case(known)).then_some(slot)
 }
 
 /// A message's headers, to read the sender's context from.
@@ -190,55 +191,50 @@ impl<H> fmt::Debug for HeadersExtractor<'_, H> {
 /// which is the one that readers take, and what was to be removed stays.
 pub struct HeadersInjector {
     headers: Option<OwnedHeaders>,
-    plans: [Plan; NAMES.len()],
     is_readable: bool,
-}
-
-/// What is to become of one name's headers.
-#[derive(Clone, Debug, PartialEq)]
-enum Plan {
-    /// There are none.
-    Nothing,
-    Stay,
-    Go,
-    Become(Vec<u8>),
+    /// A bit for each of [`NAMES`] that is in the headers.
+    there: u8,
+    /// A bit for each that they are to lose.
+    lost: u8,
+    /// What is to come in their place.
+    instead: Vec<(usize, Vec<u8>)>,
 }
 
 impl HeadersInjector {
     /// Writes into `headers`; they are made when there is something to write.
     #[must_use]
     pub fn new(headers: Option<OwnedHeaders>) -> Self {
-        let mut plans = [const { Plan::Nothing }; NAMES.len()];
-        let mut is_readable = true;
-        if let Some(headers) = &headers {
-            is_readable = visit(headers, |header| {
-                if let Some(plan) = slot(header.key).and_then(|slot| plans.get_mut(slot)) {
-                    *plan = Plan::Stay;
-                }
-            });
-        }
+        let mut there = 0;
+        let is_readable = headers.as_ref().is_none_or(|headers| {
+            visit(headers, |header| {
+                there |= slot(header.key).map_or(0, |slot| 1 << slot);
+            })
+        });
         Self {
             headers,
-            plans,
             is_readable,
+            there,
+            lost: 0,
+            instead: Vec::new(),
         }
     }
 
     /// The headers with what was written; `None` where there were none and nothing was.
     #[must_use]
+    #[inline]
     pub fn into_inner(mut self) -> Option<OwnedHeaders> {
-        let is_done = |plan: &Plan| matches!(plan, Plan::Nothing | Plan::Stay);
-        if !self.plans.iter().all(is_done) {
-            let plans = std::mem::replace(&mut self.plans, [const { Plan::Nothing }; NAMES.len()]);
-            let plan = |name: &str| slot(name).and_then(|slot| plans.get(slot));
-            self.retain(|name| plan(name).is_none_or(is_done));
-            for (name, plan) in NAMES.iter().zip(&plans) {
-                if let Plan::Become(value) = plan {
-                    self.append(name, value);
-                }
-            }
+        if self.lost != 0 {
+            self.rebuild();
         }
         self.headers
+    }
+
+    fn rebuild(&mut self) {
+        let lost = self.lost;
+        self.retain(|name| slot(name).is_none_or(|slot| lost & (1 << slot) == 0));
+        for (slot, value) in std::mem::take(&mut self.instead) {
+            self.append(slot, &value);
+        }
     }
 
     /// Writes [`SENT_AT`], in place of one that is there.
@@ -253,26 +249,37 @@ impl HeadersInjector {
         self.take_away(SENT_AT_SLOT);
     }
 
+    #[inline]
     fn write(&mut self, slot: usize, value: &[u8]) {
-        let (Some(plan), Some(name)) = (self.plans.get_mut(slot), NAMES.get(slot)) else {
-            return;
-        };
-        if *plan != Plan::Nothing && self.is_readable {
-            *plan = Plan::Become(value.to_vec());
+        if self.there & (1 << slot) == 0 || !self.is_readable {
+            self.there |= 1 << slot;
+            self.append(slot, value);
         } else {
-            *plan = Plan::Stay;
-            self.append(name, value);
+            self.take_away(slot);
+            self.instead.push((slot, value.to_vec()));
         }
     }
 
+    #[inline]
     fn take_away(&mut self, slot: usize) {
-        let there = self.plans.get_mut(slot).filter(|_| self.is_readable);
-        if let Some(plan) = there.filter(|plan| **plan != Plan::Nothing) {
-            *plan = Plan::Go;
+        self.take_all_away(1 << slot);
+    }
+
+    #[inline]
+    fn take_all_away(&mut self, slots: u8) {
+        if self.there & slots != 0 && self.is_readable {
+            self.lost |= self.there & slots;
+            self.instead.retain(|(slot, _)| slots & (1 << slot) == 0);
         }
     }
 
-    fn append(&mut self, name: &str, value: &[u8]) {
+    fn append(&mut self, slot: usize, value: &[u8]) {
+        if let Some(name) = NAMES.get(slot) {
+            self.append_named(name, value);
+        }
+    }
+
+    fn append_named(&mut self, name: &str, value: &[u8]) {
         let headers = self.headers.take().unwrap_or_default();
         let value = Some(value);
         self.headers = Some(headers.insert(Header { key: name, value }));
@@ -299,12 +306,20 @@ impl HeadersInjector {
 }
 
 impl InjectCarrier for HeadersInjector {
+    #[inline]
     fn replace(&mut self, field: Field, value: &[u8]) {
         self.write(field as usize, value);
     }
 
+    #[inline]
     fn remove(&mut self, field: Field) {
         self.take_away(field as usize);
+    }
+
+    #[inline]
+    fn remove_all(&mut self, fields: &[Field]) {
+        let slots = fields.iter().map(|field| 1 << *field as usize);
+        self.take_all_away(slots.fold(0, |all, slot: u8| all | slot));
     }
 }
 
@@ -314,7 +329,7 @@ impl Injector for HeadersInjector {
             return self.write(slot, value.as_bytes());
         }
         self.retain(|name| !name.eq_ignore_ascii_case(key));
-        self.append(key, value.as_bytes());
+        self.append_named(key, value.as_bytes());
     }
 }
 
