@@ -2,10 +2,13 @@
 
 use std::fmt;
 use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
+use futures_util::stream::poll_fn;
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use otel_ml::messaging::{Client, receive};
 use otel_ml::semconv::messaging;
@@ -62,7 +65,7 @@ where
     pub(crate) options: Arc<Options<H>>,
     pub(crate) origin: Arc<Origin>,
     /// What ended the last batch and is still to be told.
-    untold: Mutex<Option<KafkaError>>,
+    untold: Untold,
 }
 
 impl OtelMlConsumer {
@@ -87,6 +90,7 @@ where
     /// # Cancel safety
     /// As safe as the inner consumer's: no message is lost.
     pub async fn recv(&self) -> KafkaResult<Received<'_, H>> {
+        self.untold.tell()?;
         let message = self.inner.recv().await?;
         Ok(self.received(message))
     }
@@ -98,9 +102,14 @@ where
         R: Send + Sync,
         H: Send + Sync,
     {
-        self.inner
-            .stream()
-            .map(|message| message.map(|message| self.received(message)))
+        let mut messages = self.inner.stream();
+        poll_fn(move |cx| {
+            if let Err(error) = self.untold.tell() {
+                return Poll::Ready(Some(Err(error)));
+            }
+            let message = ready!(messages.poll_next_unpin(cx));
+            Poll::Ready(message.map(|message| message.map(|message| self.received(message))))
+        })
     }
 
     /// A message that was received past this wrapper, such as by a
@@ -112,11 +121,14 @@ where
         }
     }
 
+    pub(crate) fn is_recorded(&self) -> bool {
+        let telemetry = &self.options.telemetry;
+        telemetry.is_tracing() || telemetry.instruments().is_some()
+    }
+
     fn record<'a>(&self, message: BorrowedMessage<'a>) -> Record<BorrowedMessage<'a>> {
         let telemetry = &self.options.telemetry;
-        let is_wanted = telemetry.is_tracing()
-            || telemetry.instruments().is_some()
-            || telemetry.is_propagating();
+        let is_wanted = self.is_recorded() || telemetry.is_propagating();
         Record::delivered(message, is_wanted.then_some(telemetry), &self.origin)
     }
 
@@ -150,7 +162,8 @@ where
     ///
     /// # Errors
     /// Those of the inner consumer. An error behind messages that were received doesn't take
-    /// them away: the next call returns it.
+    /// them away: the next call returns it, as do [`recv`](Self::recv) and
+    /// [`stream`](Self::stream).
     ///
     /// # Cancel safety
     /// No message is lost: once the first is there, the rest is taken without waiting.
@@ -160,9 +173,7 @@ where
             records: Vec::new(),
             options: Arc::clone(&self.options),
         };
-        if let Some(error) = self.untold().take() {
-            return Err(error);
-        }
+        self.untold.tell()?;
         if max == 0 {
             return Ok(batch);
         }
@@ -176,11 +187,14 @@ where
             match messages.next().now_or_never().flatten() {
                 Some(Ok(message)) => batch.records.push(self.counted(message)),
                 Some(Err(error)) => {
-                    *self.untold() = Some(error);
+                    self.untold.keep(error);
                     break;
                 }
                 None => break,
             }
+        }
+        if !self.is_recorded() {
+            return Ok(batch);
         }
         let poll = messaging::operation::POLL;
         let operation = receive(poll, &self.client(), &batch.records, since, &self.options);
@@ -195,9 +209,28 @@ where
         record.set_counted();
         record
     }
+}
 
-    fn untold(&self) -> std::sync::MutexGuard<'_, Option<KafkaError>> {
-        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
+/// An error that is still to be told.
+#[derive(Default)]
+struct Untold {
+    /// Looked at for each message: a lock is taken only where there is something.
+    is_there: AtomicBool,
+    error: Mutex<Option<KafkaError>>,
+}
+
+impl Untold {
+    fn keep(&self, error: KafkaError) {
+        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        self.is_there.store(true, Ordering::Release);
+    }
+
+    fn tell(&self) -> KafkaResult<()> {
+        if !self.is_there.load(Ordering::Relaxed) || !self.is_there.swap(false, Ordering::Acquire) {
+            return Ok(());
+        }
+        let mut error = self.error.lock().unwrap_or_else(PoisonError::into_inner);
+        error.take().map_or(Ok(()), Err)
     }
 }
 
@@ -288,7 +321,7 @@ impl<H> OtelMlConsumerBuilder<H> {
             inner: Arc::new(inner),
             options: Arc::new(self.options),
             origin: Arc::new(self.origin),
-            untold: Mutex::new(None),
+            untold: Untold::default(),
         }
     }
 
@@ -328,5 +361,37 @@ impl<H> fmt::Debug for OtelMlConsumerBuilder<H> {
         f.debug_struct("OtelMlConsumerBuilder")
             .field("origin", &self.origin)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An error that a batch came to behind its messages is not for the next batch alone.
+    #[tokio::test]
+    async fn what_is_untold_is_told_once_by_whatever_is_called_next() {
+        // Without a broker, and so without errors of its own.
+        let mut config = ClientConfig::new();
+        config.set("group.id", "group-1");
+        let consumer: OtelMlConsumer = config.create().unwrap();
+        let error = KafkaError::PartitionEOF(7);
+        consumer.untold.keep(error.clone());
+        let told = consumer.recv().now_or_never().unwrap();
+        assert_eq!(told.unwrap_err(), error);
+        assert!(consumer.recv().now_or_never().is_none());
+
+        let mut messages = consumer.stream();
+        consumer.untold.keep(error.clone());
+        let told = messages.next().now_or_never().unwrap().unwrap();
+        assert_eq!(told.unwrap_err(), error);
+        assert!(messages.next().now_or_never().is_none());
+        drop(messages);
+
+        consumer.untold.keep(error.clone());
+        let told = consumer.recv_batch(1, Duration::ZERO).await;
+        assert_eq!(told.unwrap_err(), error);
+        let batch = consumer.recv_batch(1, Duration::ZERO).await.unwrap();
+        assert!(batch.is_empty());
     }
 }

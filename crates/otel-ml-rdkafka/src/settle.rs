@@ -44,6 +44,9 @@ where
     /// # Errors
     /// Those of the inner consumer.
     pub fn commit(&self, offsets: &TopicPartitionList, mode: CommitMode) -> KafkaResult<()> {
+        if !self.is_recorded() {
+            return self.get_ref().commit(offsets, mode);
+        }
         let elements = offsets.elements();
         let first = elements.first();
         let topic = first.map_or("", |first| first.topic());
@@ -74,6 +77,9 @@ where
         destination: &Destination<'_>,
         offset: Option<i64>,
     ) -> Operation<ClientRecord> {
+        if !self.is_recorded() {
+            return Operation::none();
+        }
         let commit = messaging::operation::COMMIT;
         let offset = offset.filter(|offset| *offset >= 0);
         settle(commit, &self.client(), destination, &self.options, |to| {

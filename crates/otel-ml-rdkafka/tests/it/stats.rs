@@ -108,6 +108,21 @@ fn only_partitions_that_are_read_and_known_are_told() {
     assert_eq!(test.metrics().unit(LAG), "{message}");
 }
 
+/// Before the first commit there is no other.
+#[test]
+fn without_a_commit_the_lag_is_behind_what_was_handed_out() {
+    let test = TestTelemetry::new();
+    let handed_out = |consumer_lag| Partition {
+        consumer_lag_stored: 3,
+        ..partition(0, consumer_lag, 0)
+    };
+    let metrics = metrics(&test);
+    metrics.record(&statistics(&[("jobs", &[handed_out(-1)])]));
+    assert_eq!(read(&test, LAG), [row("jobs", 0, 3)]);
+    metrics.record(&statistics(&[("jobs", &[handed_out(0)])]));
+    assert_eq!(read(&test, LAG), [row("jobs", 0, 0)]);
+}
+
 #[test]
 fn what_is_gone_from_the_statistics_is_gone_from_the_metrics() {
     let test = TestTelemetry::new();
