@@ -7,6 +7,7 @@ pub mod client;
 mod filter;
 mod interceptor;
 mod messages;
+mod method;
 pub mod server;
 mod status;
 mod target;

@@ -19,6 +19,7 @@ use tonic::Code;
 use super::layer::ClientOptions;
 use crate::body::count_messages;
 use crate::call::{Call, failed_with, whole};
+use crate::method::Called;
 use crate::target::Target;
 
 /// One call being made: what its metrics need, and what is learnt of its answer.
@@ -45,12 +46,23 @@ where
         let common = &options.common;
         let head = RequestHead::from(&*request);
         let path = head.uri.path();
-        let path = path.strip_prefix('/').unwrap_or(path);
-        let method = METHODS
-            .learn(path)
-            .map_or_else(|| Cow::Owned(path.to_owned()), Cow::Borrowed);
+        let (method, original) = match options.methods.as_ref().map(|list| list.at(path)) {
+            None => {
+                let path = path.strip_prefix('/').unwrap_or(path);
+                let known = METHODS.learn(path);
+                let method = known.map_or_else(|| Cow::Owned(path.to_owned()), Cow::Borrowed);
+                (method, None)
+            }
+            Some(Called::Known(name)) => (Cow::Borrowed(name), None),
+            Some(Called::Other(name) | Called::New(name)) => {
+                (Cow::Borrowed(rpc::METHOD_OTHER), Some(name))
+            }
+        };
         let name = common.hooks.span_name(&head);
-        let name = name.unwrap_or_else(|| method.clone());
+        let name = name.unwrap_or_else(|| match original {
+            None => method.clone(),
+            Some(_) => Cow::Borrowed(rpc::system::GRPC),
+        });
         // Looked up once, and only where it is recorded.
         let server = OnceCell::new();
         let server = || {
@@ -71,6 +83,9 @@ where
             .start(exchange, |to| {
                 to.push(rpc::SYSTEM_NAME, rpc::system::GRPC);
                 to.push(rpc::METHOD, method.clone());
+                if let Some(original) = original {
+                    to.push(rpc::METHOD_ORIGINAL, original.to_owned());
+                }
                 if let Some(Target { address, port }) = server() {
                     to.push(server::ADDRESS, address);
                     if let Some(port) = port {

@@ -7,6 +7,7 @@ use tonic::transport::Endpoint;
 use tower_layer::Layer;
 
 use super::service::OtelMlClient;
+use crate::method::Methods;
 use crate::target::Target;
 
 /// The hooks of a layer that was not told otherwise.
@@ -33,6 +34,7 @@ impl OtelMlClientLayer {
             request_metadata: Vec::new(),
             response_metadata: Vec::new(),
             target: None,
+            methods: None,
         }
     }
 
@@ -93,6 +95,8 @@ impl<H> Clone for ConfiguredOtelMlClientLayer<H> {
 pub struct ClientOptions<H = DefaultHooks> {
     pub(super) common: Options<H>,
     pub(super) target: Option<Target>,
+    /// Those that calls are made of, where they were listed.
+    pub(super) methods: Option<Methods>,
 }
 
 /// Settings of a client layer. Setters take and return it by value.
@@ -105,9 +109,10 @@ pub struct OtelMlClientLayerBuilder<H = DefaultHooks> {
     request_metadata: Vec<String>,
     response_metadata: Vec<String>,
     target: Option<Target>,
+    methods: Option<Vec<String>>,
 }
 
-option_setters!(OtelMlClientLayerBuilder<> { request_metadata, response_metadata, target });
+option_setters!(OtelMlClientLayerBuilder<> { request_metadata, response_metadata, target, methods });
 
 impl<H> OtelMlClientLayerBuilder<H> {
     /// The server is the one that `endpoint` names. For a Unix socket, whose path an endpoint
@@ -125,6 +130,14 @@ impl<H> OtelMlClientLayerBuilder<H> {
     /// What names several servers is recorded as it is.
     pub fn target(mut self, target: &str) -> Self {
         self.target = Target::parse(target);
+        self
+    }
+
+    /// The methods that are called, as `package.Service/Method`. Calls to others are recorded as
+    /// `_OTHER`, under the name `grpc`: for clients that call what somebody else names, such as
+    /// proxies. Without a list every method is recorded as it is called.
+    pub fn methods<T: Into<String>>(mut self, names: impl IntoIterator<Item = T>) -> Self {
+        self.methods = Some(names.into_iter().map(Into::into).collect());
         self
     }
 
@@ -154,6 +167,7 @@ impl<H> OtelMlClientLayerBuilder<H> {
             options: Arc::new(ClientOptions {
                 common,
                 target: self.target,
+                methods: self.methods.as_deref().map(Methods::listed),
             }),
         }
     }

@@ -19,8 +19,8 @@ use tonic::Code;
 use tonic::transport::server::TcpConnectInfo;
 
 use super::layer::ServerOptions;
-use super::method::{Answer, Called, Method};
 use crate::call::{Call, failed_with};
+use crate::method::{Answer, Called, Method};
 use crate::status;
 
 /// One call being served: what its metrics need, and what is learnt of its answer.

@@ -9,9 +9,9 @@ use otel_ml_tower::otel_ml::{
 };
 use tower_layer::Layer;
 
-use super::method::Methods;
 use super::service::OtelMl;
 use crate::filter::DefaultFilter;
+use crate::method::Methods;
 
 /// The hooks of a layer that was not told otherwise.
 pub type DefaultHooks = Hooks<DefaultFilter, (), ()>;
@@ -120,9 +120,10 @@ impl<H> OtelMlLayerBuilder<H> {
     /// The methods that the server has, as `package.Service/Method`. Calls to others are recorded
     /// as `_OTHER`, under the name `grpc`.
     ///
-    /// Without a list they are learnt: a method that was answered by anything but
-    /// `UNIMPLEMENTED` is one of the server's. Samplers then see `rpc.method` from the second
-    /// call on.
+    /// Without a list they are learnt: a method that was answered by `OK` or by a stream is one of
+    /// the server's, up to about 500 of them. Samplers then see `rpc.method` from the second call
+    /// on. Until then, and where a call is refused or dropped before its answer, the span has the
+    /// caller's word for it and the metric `_OTHER`.
     pub fn methods<T: Into<String>>(mut self, names: impl IntoIterator<Item = T>) -> Self {
         self.methods = Some(names.into_iter().map(Into::into).collect());
         self

@@ -2,7 +2,6 @@
 
 mod exchange;
 mod layer;
-mod method;
 mod service;
 
 pub use exchange::ServerExchange;

@@ -4,6 +4,7 @@ use std::future::pending;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
 use h2::Reason;
 use otel_ml_testing::opentelemetry_sdk::trace::SpanData;
 use otel_ml_testing::{SpanExt as _, TestTelemetry};
@@ -17,7 +18,7 @@ use crate::support::{Handler, Kind, asking, call, handler, items, serving_at, tr
 const MESSAGE: &[u8] = &[0, 0, 0, 0, 3, 10, 1, b'x'];
 
 /// How a server saw a call that may take a second, and that its caller resets after `waited`
-/// from when its handler was reached. `handle` is told when it is.
+/// from when its handler was reached, or, if it streams, from its first message.
 async fn reset_after(waited: Duration, is_streaming: bool) -> SpanData {
     let (reached, was_reached) = oneshot::channel();
     let reached = std::sync::Mutex::new(Some(reached));
@@ -27,11 +28,8 @@ async fn reset_after(waited: Duration, is_streaming: bool) -> SpanData {
             if !is_streaming {
                 return pending().await;
             }
-            let first = futures_util::stream::iter([Ok("first".to_owned())]);
-            Ok(items(futures_util::StreamExt::chain(
-                first,
-                futures_util::stream::pending(),
-            )))
+            let first = stream::iter([Ok("first".to_owned())]);
+            Ok(items(first.chain(stream::pending())))
         }
     });
     let test = TestTelemetry::new();
@@ -85,7 +83,7 @@ async fn a_server_that_answers_no_ping_is_unavailable() {
     let address = listener.local_addr().unwrap();
     let serving = serving_at(address, async move {
         let _held = listener.accept().await.unwrap();
-        pending().await
+        pending::<()>().await;
     });
     let test = TestTelemetry::new();
     let layer = otel_ml_tonic::OtelMlClientLayer::builder().telemetry(test.telemetry());

@@ -2,13 +2,13 @@
 
 use http::uri::PathAndQuery;
 use otel_ml_testing::{SpanExt as _, SpansExt as _, TestTelemetry};
-use otel_ml_tonic::OtelMlLayer;
+use otel_ml_tonic::{OtelMlClientLayer, OtelMlLayer};
 use tonic::client::Grpc;
 use tonic::service::InterceptorLayer;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
-use tower::ServiceBuilder;
+use tower::{Layer as _, ServiceBuilder};
 
 use crate::support::{
     Echo, Kind, Serving, asking, call, channel, echo, handler, serve, traced, traced_channel, with,
@@ -169,4 +169,28 @@ async fn a_client_names_what_it_calls() {
     let span = spans.named(Kind::Bidi.method());
     assert_eq!(span.str("rpc.method"), Kind::Bidi.method());
     assert_eq!(span.str("error.type"), "UNIMPLEMENTED");
+}
+
+/// Such as a proxy's, whose callers name the methods.
+#[tokio::test]
+async fn a_client_with_a_list_calls_what_is_outside_of_it_other() {
+    let test = TestTelemetry::new();
+    let serving = crate::support::plain(echo()).await;
+    let layer = OtelMlClientLayer::builder()
+        .telemetry(test.telemetry())
+        .methods([Kind::Unary.method()])
+        .build();
+    let channel = layer.layer(channel(&serving));
+    for kind in [Kind::Unary, Kind::Bidi] {
+        call(channel.clone(), kind, asking(["a"])).await.unwrap();
+    }
+    let spans = test.wait_for_spans(2).await;
+    let (listed, other) = (spans.named(Kind::Unary.method()), spans.named("grpc"));
+    assert_eq!(listed.str("rpc.method"), Kind::Unary.method());
+    assert!(!listed.has("rpc.method_original"));
+    assert_eq!(other.str("rpc.method"), "_OTHER");
+    assert_eq!(other.str("rpc.method_original"), Kind::Bidi.method());
+    let metrics = test.metrics();
+    let durations = metrics.histogram("rpc.client.call.duration");
+    assert_eq!(durations.with("rpc.method", "_OTHER").count(), 1);
 }

@@ -112,7 +112,8 @@ pub(crate) async fn dropped_unpolled(tested: Tested) {
         run.store(true, Ordering::SeqCst);
         std::future::ready(Ok(answers(["x"])))
     });
-    let request = http::Request::post(format!("http://h/{}", tested.kind.method()));
+    let request = http::Request::post(format!("http://h/{}", tested.kind.method()))
+        .header("content-type", "application/grpc");
     let request = request.body(Body::empty()).unwrap();
     match tested.side {
         Side::Server => {

@@ -183,7 +183,8 @@ where
         assert!(service.poll_ready(cx).is_pending());
         is_open.store(true, Ordering::SeqCst);
         assert!(service.poll_ready(cx).is_ready());
-        let request = Request::post(format!("http://h/{}", tested.kind.method()));
+        let request = Request::post(format!("http://h/{}", tested.kind.method()))
+            .header("content-type", "application/grpc");
         let answer = service.call(request.body(Body::empty()).unwrap()).await;
         assert!(answer.is_ok());
     }

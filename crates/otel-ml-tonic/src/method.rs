@@ -1,4 +1,4 @@
-//! Which method is called: one that the server has, or whatever a caller made up.
+//! Which method is called: one that there is, or whatever a caller made up.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -7,10 +7,10 @@ use otel_ml_tower::otel_ml::KnownNames;
 use otel_ml_tower::otel_ml::opentelemetry::Value;
 use otel_ml_tower::otel_ml::semconv::rpc::{METHOD_OTHER, system};
 
-/// The methods of a server. Told nothing, it learns them from what is answered, so that a name
+/// The methods of a server. Told none, they are learnt from what is answered, so that a name
 /// made up by a caller is neither a metric's label nor kept.
 #[derive(Debug, Default)]
-pub(super) struct Methods {
+pub(crate) struct Methods {
     known: KnownNames,
     /// Those of the list that `known` had no room for.
     others: HashSet<&'static str>,
@@ -18,7 +18,7 @@ pub(super) struct Methods {
 }
 
 impl Methods {
-    pub(super) fn listed(names: &[String]) -> Self {
+    pub(crate) fn listed(names: &[String]) -> Self {
         let known = KnownNames::new();
         let mut others = HashSet::new();
         for name in names {
@@ -35,7 +35,7 @@ impl Methods {
     }
 
     /// The method at `path`.
-    pub(super) fn at<'a>(&self, path: &'a str) -> Called<'a> {
+    pub(crate) fn at<'a>(&self, path: &'a str) -> Called<'a> {
         let name = path.strip_prefix('/').unwrap_or(path);
         let known = self.known.find(name);
         match known.or_else(|| self.others.get(name).copied()) {
@@ -48,7 +48,7 @@ impl Methods {
 
 /// A method as it is called.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Called<'a> {
+pub(crate) enum Called<'a> {
     /// The server has it.
     Known(&'static str),
     /// The server doesn't have it.
@@ -58,7 +58,7 @@ pub(super) enum Called<'a> {
 }
 
 impl Called<'_> {
-    pub(super) fn span_name(self) -> Cow<'static, str> {
+    pub(crate) fn span_name(self) -> Cow<'static, str> {
         match self {
             Self::Known(name) => Cow::Borrowed(name),
             Self::Other(_) => Cow::Borrowed(system::GRPC),
@@ -66,7 +66,7 @@ impl Called<'_> {
         }
     }
 
-    pub(super) fn kept(self) -> Method {
+    pub(crate) fn kept(self) -> Method {
         match self {
             Self::Known(name) => Method::Known(name),
             Self::Other(_) => Method::Other,
@@ -77,14 +77,14 @@ impl Called<'_> {
 
 /// The method of a call that runs.
 #[derive(Debug)]
-pub(super) enum Method {
+pub(crate) enum Method {
     Known(&'static str),
     Other,
     New(String),
 }
 
 /// What the end of a call tells of a method that was new.
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// The server has it.
     Has,
     /// The server doesn't have it.
@@ -95,17 +95,17 @@ pub(super) enum Answer {
 
 /// A method at the end of a call: what its metric is labelled by, and what its span is still to
 /// be told.
-pub(super) struct Ended {
-    pub(super) label: Value,
-    pub(super) is_renamed: bool,
+pub(crate) struct Ended {
+    pub(crate) label: Value,
+    pub(crate) is_renamed: bool,
     /// `rpc.method` and `rpc.method_original`, where the start could not tell.
-    pub(super) method: Option<Value>,
-    pub(super) original: Option<Value>,
+    pub(crate) method: Option<Value>,
+    pub(crate) original: Option<Value>,
 }
 
 impl Method {
     /// What `methods` learns from the answer, and records of it.
-    pub(super) fn end(&mut self, methods: &Methods, answer: &Answer) -> Ended {
+    pub(crate) fn end(&mut self, methods: &Methods, answer: &Answer) -> Ended {
         let told = |label: Value| Ended {
             label,
             is_renamed: false,
