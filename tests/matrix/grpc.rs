@@ -23,14 +23,17 @@ pub(crate) struct GrpcClient;
 const METHOD: &str = "test.Model/Predict";
 
 fn request(headers: &HeaderMap) -> Request<()> {
-    let mut request = Request::post("http://models:50051/test.Model/Predict");
+    let mut request = Request::post("http://models:50051/test.Model/Predict")
+        .header("content-type", "application/grpc");
     request.headers_mut().unwrap().extend(headers.clone());
     request.body(()).unwrap()
 }
 
 fn response(reply: Reply) -> Response<MockBody> {
     let fine = || headers(&[("grpc-status", "0")]);
-    let response = Response::builder().header("set-cookie", "S3CRET");
+    let response = Response::builder()
+        .header("content-type", "application/grpc")
+        .header("set-cookie", "S3CRET");
     match reply {
         Reply::Empty => {
             let response = response.header("grpc-status", "0");

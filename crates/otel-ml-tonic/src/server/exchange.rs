@@ -28,7 +28,7 @@ pub struct ServerExchange<H> {
     options: Arc<ServerOptions<H>>,
     call: Call,
     method: Method,
-    /// Whether a new method was answered in a way that only one of the server's is.
+    /// Whether a new method was answered by a stream.
     is_served: bool,
     /// Whether a hook has named the span.
     is_named: bool,
@@ -159,8 +159,8 @@ impl<H> Exchange for ServerExchange<H> {
         let is_all = self.call.head(head, &self.options.common.response_headers);
         // What stands before the methods refuses with the head alone, whatever was asked for.
         if matches!(self.method, Method::New(_)) {
-            self.is_served = self.call.code == Some(Code::Ok)
-                || (!is_all && head.status == StatusCode::OK && status::is_grpc(&head.headers));
+            self.is_served =
+                !is_all && head.status == StatusCode::OK && status::is_grpc(&head.headers);
         }
         is_all
     }
@@ -226,7 +226,7 @@ impl<H> Record for ServerExchange<H> {
     fn record(&mut self, end: &mut End<'_>) {
         let answer = if self.call.is_unimplemented() {
             Answer::HasNot
-        } else if self.is_served {
+        } else if self.is_served || self.call.code == Some(Code::Ok) {
             Answer::Has
         } else {
             Answer::Silence
