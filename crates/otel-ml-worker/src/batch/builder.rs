@@ -111,7 +111,11 @@ impl BatchBuilder {
             parent = parent.with_telemetry_suppressed();
         }
         let is_tracing = telemetry.is_tracing();
-        let name = is_tracing.then(|| self.name.clone()).unwrap_or_default();
+        let name = if is_tracing {
+            self.name.clone()
+        } else {
+            Cow::Borrowed("")
+        };
         let mut builder = Operation::builder(telemetry, SpanKind::Internal, name).parent(parent);
         let (mut linked, mut dropped) = (Vec::new(), 0_i64);
         if is_tracing {
