@@ -71,8 +71,9 @@ pub fn carry_each<A, T, F: Fn(A) -> T>(work: F) -> impl Fn(A) -> T + use<A, T, F
 /// [`carry_stream`].
 ///
 /// # Cancel safety
-/// That of the inner one, which is also dropped in its context. Once it is done it is dropped
-/// at once; polled again after that, it waits forever.
+/// That of the inner one, which is also dropped in its context. A future that is done is dropped
+/// at once; polled again after that, it waits forever. A stream is kept, and polled again after
+/// its end does what the inner one does.
 #[pin_project(PinnedDrop)]
 #[must_use = "it does nothing unless polled"]
 pub struct Carried<F> {

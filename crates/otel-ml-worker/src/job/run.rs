@@ -79,8 +79,8 @@ impl State {
 ///
 /// # Cancel safety
 /// That of the inner one, which is also dropped in the job's context. Dropped before its first
-/// poll the job has never run; dropped later it ends as cancelled. Polled after its end, it
-/// waits forever.
+/// poll the job has never run; dropped later it ends as cancelled. A future that is polled after
+/// its end waits forever; a stream does then what the inner one does, in the job's context.
 #[pin_project(PinnedDrop)]
 #[must_use = "it does nothing unless polled"]
 pub struct RunJob<F, O> {
