@@ -44,6 +44,15 @@ impl Attributes {
         }
     }
 
+    /// Adds one attribute, or replaces the one that has its key.
+    pub(crate) fn set(&mut self, attribute: KeyValue) {
+        let mut known = self.list.iter_mut();
+        match known.find(|known| known.key == attribute.key) {
+            Some(known) => *known = attribute,
+            None => self.push(attribute.key, attribute.value),
+        }
+    }
+
     /// Keys pushed from now on can't be written again by a handler: the SDK would keep both.
     pub fn take_keys(&mut self) {
         self.taken_from = self.taken_from.min(self.list.len());

@@ -18,11 +18,14 @@
 //! | attributes | `db.system.name`, `db.operation.name`, `db.collection.name`; what [`MlSpan`](crate::MlSpan) is told later |
 //! | metrics | `db.client.operation.duration`; `db.client.response.returned_rows` when the rows are told |
 
+use std::borrow::Cow;
+
 use opentelemetry::trace::SpanKind;
 use opentelemetry::{KeyValue, StringValue};
 use otel_ml_semconv::{db, gen_ai, ml, server};
 
-use crate::attributes::{self, Attributes};
+use crate::attributes::Attributes;
+use crate::instruments::Labels;
 use crate::ml_span::whole;
 use crate::operation::{End, Record};
 use crate::stream::Items;
@@ -33,6 +36,7 @@ pub type Db = Task<DbRecord>;
 
 /// Reads features of `view` from the feature store `system` (`feast`, `redis`, …). It reads
 /// the online store unless [`offline`](Db::offline) is said.
+#[inline]
 pub fn feature_lookup(system: impl Into<StringValue>, view: impl Into<StringValue>) -> Db {
     let mut task = operation("get_features", system.into(), view.into());
     task.set(ml::FEATURE_STORE_MODE, ml::feature_store_mode::ONLINE);
@@ -40,22 +44,23 @@ pub fn feature_lookup(system: impl Into<StringValue>, view: impl Into<StringValu
 }
 
 /// Searches `collection` of the vector store `system` (`qdrant`, `milvus`, `postgresql`, …).
+#[inline]
 pub fn vector_search(system: impl Into<StringValue>, collection: impl Into<StringValue>) -> Db {
     operation("search", system.into(), collection.into())
 }
 
-fn operation(name: &'static str, system: StringValue, collection: StringValue) -> Db {
-    let span = name_of(name, collection.as_str());
-    let labels = vec![
-        KeyValue::new(db::SYSTEM_NAME, system),
-        KeyValue::new(db::OPERATION_NAME, name),
-        KeyValue::new(db::COLLECTION_NAME, collection),
-    ];
+#[inline]
+fn operation(operation: &'static str, system: StringValue, collection: StringValue) -> Db {
     Task::new(
         SpanKind::Client,
-        span,
         DbRecord {
-            labels,
+            asked: Some(Asked {
+                operation,
+                system,
+                collection,
+                namespace: None,
+                server: None,
+            }),
             items: Items::default(),
         },
     )
@@ -63,27 +68,32 @@ fn operation(name: &'static str, system: StringValue, collection: StringValue) -
 
 impl Db {
     /// The store lives in this process: the span is INTERNAL.
+    #[inline]
     pub fn in_process(mut self) -> Self {
         self.kind = SpanKind::Internal;
         self
     }
 
     /// Where the store is asked. Metric labels.
+    #[inline]
     pub fn server(mut self, address: impl Into<StringValue>, port: u16) -> Self {
-        let address = address.into();
-        attributes::set(&mut self.record.labels, server::ADDRESS, address);
-        attributes::set(&mut self.record.labels, server::PORT, i64::from(port));
+        if let Some(asked) = &mut self.record.asked {
+            asked.server = Some((address.into(), port));
+        }
         self
     }
 
     /// The database or tenant within the store. Metric label.
+    #[inline]
     pub fn namespace(mut self, namespace: impl Into<StringValue>) -> Self {
-        let namespace = namespace.into();
-        attributes::set(&mut self.record.labels, db::NAMESPACE, namespace);
+        if let Some(asked) = &mut self.record.asked {
+            asked.namespace = Some(namespace.into());
+        }
         self
     }
 
     /// How many keys or vectors are asked for at once; recorded from two on.
+    #[inline]
     pub fn batch_size(mut self, size: u64) -> Self {
         if size >= 2 {
             self.set(db::OPERATION_BATCH_SIZE, whole(size));
@@ -92,12 +102,14 @@ impl Db {
     }
 
     /// How many neighbours are asked for.
+    #[inline]
     pub fn top_k(mut self, top_k: u64) -> Self {
         self.set(gen_ai::RETRIEVAL_TOP_K, whole(top_k));
         self
     }
 
     /// History is read, for training and batches, and not current values.
+    #[inline]
     pub fn offline(mut self) -> Self {
         self.set(ml::FEATURE_STORE_MODE, ml::feature_store_mode::OFFLINE);
         self
@@ -107,17 +119,51 @@ impl Db {
 /// What a database operation records.
 #[derive(Debug)]
 pub struct DbRecord {
-    labels: Vec<KeyValue>,
+    /// Taken at the end.
+    asked: Option<Asked>,
     items: Items,
 }
 
+/// What is asked, and where: the labels of the metrics.
+#[derive(Clone, Debug)]
+struct Asked {
+    operation: &'static str,
+    system: StringValue,
+    collection: StringValue,
+    namespace: Option<StringValue>,
+    server: Option<(StringValue, u16)>,
+}
+
+impl Asked {
+    fn into_labels(self) -> impl Iterator<Item = KeyValue> {
+        let (address, port) = self.server.unzip();
+        [
+            Some(KeyValue::new(db::SYSTEM_NAME, self.system)),
+            Some(KeyValue::new(db::OPERATION_NAME, self.operation)),
+            Some(KeyValue::new(db::COLLECTION_NAME, self.collection)),
+            address.map(|address| KeyValue::new(server::ADDRESS, address)),
+            port.map(|port| KeyValue::new(server::PORT, i64::from(port))),
+            self.namespace
+                .map(|namespace| KeyValue::new(db::NAMESPACE, namespace)),
+        ]
+        .into_iter()
+        .flatten()
+    }
+}
+
 impl TaskRecord for DbRecord {
+    fn name(&self) -> Cow<'static, str> {
+        self.asked.as_ref().map_or(Cow::Borrowed(""), |asked| {
+            name_of(asked.operation, asked.collection.as_str())
+        })
+    }
+
     fn items(&mut self) -> &mut Items {
         &mut self.items
     }
 
     fn labels(&self, to: &mut Attributes) {
-        to.extend(self.labels.iter().cloned());
+        to.extend(self.asked.clone().into_iter().flat_map(Asked::into_labels));
     }
 }
 
@@ -127,7 +173,8 @@ impl Record for DbRecord {
         let Some(instruments) = end.instruments else {
             return;
         };
-        let mut labels = std::mem::take(&mut self.labels);
+        let asked = self.asked.take();
+        let mut labels: Labels = asked.into_iter().flat_map(Asked::into_labels).collect();
         if let Some(rows) = end
             .facts()
             .and_then(|facts| facts.integer(db::RESPONSE_RETURNED_ROWS))

@@ -36,8 +36,8 @@ use opentelemetry::trace::SpanKind;
 use opentelemetry::{KeyValue, StringValue};
 use otel_ml_semconv::{gen_ai, ml, server};
 
-use crate::attributes::{self, Attributes};
-use crate::instruments::Instruments;
+use crate::attributes::Attributes;
+use crate::instruments::{Instruments, Labels};
 use crate::ml_span::{texts, whole};
 use crate::operation::{End, Record};
 use crate::outcome::Outcome;
@@ -48,11 +48,13 @@ use crate::task::{Task, TaskRecord, name_of};
 pub type GenAi = Task<GenAiRecord>;
 
 /// A chat completion by `model` of `provider` (see [`gen_ai::provider`]).
+#[inline]
 pub fn chat(provider: impl Into<StringValue>, model: impl Into<StringValue>) -> GenAi {
     operation(gen_ai::operation::CHAT, provider.into(), model.into())
 }
 
 /// A text completion.
+#[inline]
 pub fn text_completion(provider: impl Into<StringValue>, model: impl Into<StringValue>) -> GenAi {
     operation(
         gen_ai::operation::TEXT_COMPLETION,
@@ -62,109 +64,93 @@ pub fn text_completion(provider: impl Into<StringValue>, model: impl Into<String
 }
 
 /// The embedding of texts.
+#[inline]
 pub fn embeddings(provider: impl Into<StringValue>, model: impl Into<StringValue>) -> GenAi {
     operation(gen_ai::operation::EMBEDDINGS, provider.into(), model.into())
 }
 
 /// The retrieval of documents from `data_source`.
+#[inline]
 pub fn retrieval(data_source: impl Into<StringValue>) -> GenAi {
-    let data_source = data_source.into();
-    let span = name_of(gen_ai::operation::RETRIEVAL, data_source.as_str());
-    let mut task = named(gen_ai::operation::RETRIEVAL, span, None, None);
-    task.set(gen_ai::DATA_SOURCE_ID, data_source);
-    task
+    task(GenAiRecord {
+        data_source: Some(data_source.into()),
+        ..GenAiRecord::new(gen_ai::operation::RETRIEVAL)
+    })
 }
 
 /// The reranking of candidates by `model`. The conventions have no value for it yet; the
 /// operation's name is `rerank`.
+#[inline]
 pub fn rerank(provider: impl Into<StringValue>, model: impl Into<StringValue>) -> GenAi {
     operation(ml::operation::RERANK, provider.into(), model.into())
 }
 
+#[inline]
 fn operation(name: &'static str, provider: StringValue, model: StringValue) -> GenAi {
-    named(
-        name,
-        name_of(name, model.as_str()),
-        Some(provider),
-        Some(model),
-    )
+    task(GenAiRecord {
+        provider: Some(provider),
+        model: Some(model),
+        ..GenAiRecord::new(name)
+    })
 }
 
-fn named(
-    operation: &'static str,
-    span: Cow<'static, str>,
-    provider: Option<StringValue>,
-    model: Option<StringValue>,
-) -> GenAi {
-    let known = [
-        (gen_ai::PROVIDER_NAME, provider),
-        (gen_ai::REQUEST_MODEL, model),
-    ];
-    let mut labels = Vec::new();
-    labels.push(KeyValue::new(gen_ai::OPERATION_NAME, operation));
-    labels.extend(
-        known
-            .into_iter()
-            .filter_map(|(key, value)| value.map(|value| KeyValue::new(key, value))),
-    );
-    Task::new(
-        SpanKind::Client,
-        span,
-        GenAiRecord {
-            labels,
-            items: Items::default(),
-            generates: [gen_ai::operation::CHAT, gen_ai::operation::TEXT_COMPLETION]
-                .contains(&operation),
-        },
-    )
+#[inline]
+fn task(record: GenAiRecord) -> GenAi {
+    Task::new(SpanKind::Client, record)
 }
 
 impl GenAi {
     /// The model runs in this process: the span is INTERNAL.
+    #[inline]
     pub fn in_process(mut self) -> Self {
         self.kind = SpanKind::Internal;
         self
     }
 
     /// Where the model is asked. Metric labels.
+    #[inline]
     pub fn server(mut self, address: impl Into<StringValue>, port: u16) -> Self {
-        let address = address.into();
-        attributes::set(&mut self.record.labels, server::ADDRESS, address);
-        attributes::set(&mut self.record.labels, server::PORT, i64::from(port));
+        self.record.server = Some((address.into(), port));
         self
     }
 
     /// The most tokens to generate.
+    #[inline]
     pub fn max_tokens(mut self, tokens: u64) -> Self {
         self.set(gen_ai::REQUEST_MAX_TOKENS, whole(tokens));
         self
     }
 
     /// The sampling temperature; zero is a value.
+    #[inline]
     pub fn temperature(mut self, temperature: f64) -> Self {
         self.set(gen_ai::REQUEST_TEMPERATURE, temperature);
         self
     }
 
     /// The `top_p` setting.
+    #[inline]
     pub fn top_p(mut self, top_p: f64) -> Self {
         self.set(gen_ai::REQUEST_TOP_P, top_p);
         self
     }
 
     /// The `top_k` sampling setting of a generative model.
+    #[inline]
     pub fn top_k(mut self, top_k: u64) -> Self {
         self.set(gen_ai::REQUEST_TOP_K, whole(top_k));
         self
     }
 
     /// The seed.
+    #[inline]
     pub fn seed(mut self, seed: i64) -> Self {
         self.set(gen_ai::REQUEST_SEED, seed);
         self
     }
 
     /// How many answers are asked for; one, which is usual, is not recorded.
+    #[inline]
     pub fn choice_count(mut self, count: u64) -> Self {
         if count != 1 {
             self.set(gen_ai::REQUEST_CHOICE_COUNT, whole(count));
@@ -182,18 +168,21 @@ impl GenAi {
     }
 
     /// The answer is asked for as a stream: said by [`stream`](Self::stream), too.
+    #[inline]
     pub fn streaming(mut self) -> Self {
         self.set(gen_ai::REQUEST_STREAM, true);
         self
     }
 
     /// How many documents a retrieval asks for.
+    #[inline]
     pub fn retrieval_top_k(mut self, top_k: u64) -> Self {
         self.set(gen_ai::RETRIEVAL_TOP_K, whole(top_k));
         self
     }
 
     /// How many candidates a reranking is given.
+    #[inline]
     pub fn candidate_count(mut self, count: u64) -> Self {
         self.set(ml::RERANK_CANDIDATE_COUNT, whole(count));
         self
@@ -203,30 +192,99 @@ impl GenAi {
 /// What an operation of a generative model records.
 #[derive(Debug)]
 pub struct GenAiRecord {
-    labels: Vec<KeyValue>,
+    operation: &'static str,
+    provider: Option<StringValue>,
+    model: Option<StringValue>,
+    /// Where a retrieval looks: no label.
+    data_source: Option<StringValue>,
+    server: Option<(StringValue, u16)>,
+    /// The labels of the time between two chunks, once there was one.
+    chunk_labels: Vec<KeyValue>,
     items: Items,
+}
+
+impl GenAiRecord {
+    const fn new(operation: &'static str) -> Self {
+        Self {
+            operation,
+            provider: None,
+            model: None,
+            data_source: None,
+            server: None,
+            chunk_labels: Vec::new(),
+            items: Items {
+                is_stream: false,
+                count: 0,
+                first: None,
+                last: Duration::ZERO,
+            },
+        }
+    }
+
     /// Whether it answers with tokens: other operations have no output to count.
-    generates: bool,
+    fn generates(&self) -> bool {
+        [gen_ai::operation::CHAT, gen_ai::operation::TEXT_COMPLETION].contains(&self.operation)
+    }
+
+    fn labels(&self) -> impl Iterator<Item = KeyValue> {
+        let (provider, model) = (self.provider.clone(), self.model.clone());
+        labels(self.operation, provider, model, self.server.clone())
+    }
+
+    /// The labels at the end, when nothing else is made of what they hold.
+    fn take_labels(&mut self) -> impl Iterator<Item = KeyValue> {
+        let (provider, model) = (self.provider.take(), self.model.take());
+        labels(self.operation, provider, model, self.server.take())
+    }
+}
+
+fn labels(
+    operation: &'static str,
+    provider: Option<StringValue>,
+    model: Option<StringValue>,
+    server: Option<(StringValue, u16)>,
+) -> impl Iterator<Item = KeyValue> {
+    let (address, port) = server.unzip();
+    [
+        Some(KeyValue::new(gen_ai::OPERATION_NAME, operation)),
+        provider.map(|provider| KeyValue::new(gen_ai::PROVIDER_NAME, provider)),
+        model.map(|model| KeyValue::new(gen_ai::REQUEST_MODEL, model)),
+        address.map(|address| KeyValue::new(server::ADDRESS, address)),
+        port.map(|port| KeyValue::new(server::PORT, i64::from(port))),
+    ]
+    .into_iter()
+    .flatten()
 }
 
 impl TaskRecord for GenAiRecord {
+    fn name(&self) -> Cow<'static, str> {
+        let target = self.model.as_ref().or(self.data_source.as_ref());
+        name_of(self.operation, target.map_or("", StringValue::as_str))
+    }
+
     fn items(&mut self) -> &mut Items {
         &mut self.items
     }
 
     fn labels(&self, to: &mut Attributes) {
-        to.extend(self.labels.iter().cloned());
+        to.extend(self.labels());
+        if let Some(data_source) = &self.data_source {
+            to.push(gen_ai::DATA_SOURCE_ID, data_source.clone());
+        }
     }
 
     fn stream_key(&self) -> Option<&'static str> {
-        self.generates.then_some(gen_ai::REQUEST_STREAM)
+        self.generates().then_some(gen_ai::REQUEST_STREAM)
     }
 
     fn yielded(&mut self, gap: Option<Duration>, instruments: Option<&Instruments>) {
         if let (Some(gap), Some(instruments)) = (gap, instruments) {
+            if self.chunk_labels.is_empty() {
+                self.chunk_labels = self.labels().collect();
+            }
             instruments
                 .gen_ai_client_time_per_output_chunk
-                .record(gap.as_secs_f64(), &self.labels);
+                .record(gap.as_secs_f64(), &self.chunk_labels);
         }
     }
 }
@@ -237,14 +295,14 @@ impl Record for GenAiRecord {
         let output_tokens = end
             .facts()
             .and_then(|facts| facts.integer(gen_ai::USAGE_OUTPUT_TOKENS));
-        let lacks_tokens = self.generates && output_tokens.is_none();
+        let lacks_tokens = self.generates() && output_tokens.is_none();
         if self.items.is_stream && (lacks_tokens || *end.outcome != Outcome::Ok) {
             end.mark_partial();
         }
         let Some(instruments) = end.instruments else {
             return;
         };
-        let mut labels = std::mem::take(&mut self.labels);
+        let mut labels: Labels = self.take_labels().collect();
         labels.extend(
             end.facts()
                 .into_iter()

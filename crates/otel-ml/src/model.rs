@@ -16,10 +16,13 @@
 //! | attributes | `ml.model.name`, `ml.model.version`, `ml.model.quantization`, `ml.model.size` |
 //! | metric | `ml.model.load.duration`, of the loading as a whole |
 
+use std::borrow::Cow;
+
 use opentelemetry::trace::SpanKind;
 use opentelemetry::{KeyValue, StringValue};
 use otel_ml_semconv::ml;
 
+use crate::attributes::Attributes;
 use crate::instruments::Labels;
 use crate::ml_span::whole;
 use crate::operation::{End, Record};
@@ -31,25 +34,19 @@ pub type Load = Task<LoadRecord>;
 
 /// Loads `model`. The name labels a metric.
 pub fn load(model: impl Into<StringValue>) -> Load {
-    let model = model.into();
-    let name = name_of(ml::span::LOAD_MODEL, model.as_str());
-    let mut task = Task::new(
+    Task::new(
         SpanKind::Internal,
-        name,
         LoadRecord {
-            model: Some(model.clone()),
+            model: Some(model.into()),
             items: Items::default(),
         },
-    );
-    task.set(ml::MODEL_NAME, model);
-    task
+    )
 }
 
 /// Reads or makes the weights of the model that is being loaded. Run it inside [`load`].
 pub fn init_weights() -> Load {
     Task::new(
         SpanKind::Internal,
-        ml::span::INIT_WEIGHTS.into(),
         LoadRecord {
             model: None,
             items: Items::default(),
@@ -86,6 +83,19 @@ pub struct LoadRecord {
 }
 
 impl TaskRecord for LoadRecord {
+    fn name(&self) -> Cow<'static, str> {
+        match &self.model {
+            Some(model) => name_of(ml::span::LOAD_MODEL, model.as_str()),
+            None => Cow::Borrowed(ml::span::INIT_WEIGHTS),
+        }
+    }
+
+    fn labels(&self, to: &mut Attributes) {
+        if let Some(model) = &self.model {
+            to.push(ml::MODEL_NAME, model.clone());
+        }
+    }
+
     fn items(&mut self) -> &mut Items {
         &mut self.items
     }

@@ -42,12 +42,10 @@ pub type Stage = Task<StageRecord>;
 /// # Cardinality
 /// The name labels a metric: pass one of a few constants.
 pub fn stage(name: impl Into<Cow<'static, str>>) -> Stage {
-    let name = name.into();
     Task::new(
         SpanKind::Internal,
-        name.clone(),
         StageRecord {
-            name: name.clone(),
+            name: name.into(),
             items: Items::default(),
         },
     )
@@ -61,6 +59,10 @@ pub struct StageRecord {
 }
 
 impl TaskRecord for StageRecord {
+    fn name(&self) -> Cow<'static, str> {
+        self.name.clone()
+    }
+
     fn items(&mut self) -> &mut Items {
         &mut self.items
     }

@@ -11,8 +11,9 @@ use futures_core::Stream;
 use opentelemetry::trace::SpanKind;
 use opentelemetry::{Context, Key, KeyValue, Value};
 use pin_project::pin_project;
+use smallvec::SmallVec;
 
-use crate::attributes::{self, Attributes};
+use crate::attributes::Attributes;
 use crate::instruments::Instruments;
 use crate::intern::span_name;
 use crate::ml_span::MlSpan;
@@ -31,6 +32,9 @@ pub(crate) fn name_of(operation: &'static str, target: &str) -> Cow<'static, str
 
 /// What a task records, beyond its span.
 pub trait TaskRecord: Record {
+    /// The span's name: asked for only where there may be a span.
+    fn name(&self) -> Cow<'static, str>;
+
     /// What its stream has yielded, if it ends with one.
     fn items(&mut self) -> &mut Items;
 
@@ -63,28 +67,31 @@ pub trait TaskRecord: Record {
 pub struct Task<R: TaskRecord> {
     pub(crate) telemetry: Telemetry,
     pub(crate) kind: SpanKind,
-    name: Cow<'static, str>,
-    attributes: Vec<KeyValue>,
+    /// As they were set. On the stack, as where nothing is recorded they come to nothing.
+    attributes: SmallVec<[KeyValue; 4]>,
     pub(crate) record: R,
 }
 
 impl<R: TaskRecord> Task<R> {
-    pub(crate) fn new(kind: SpanKind, name: Cow<'static, str>, record: R) -> Self {
+    #[inline]
+    pub(crate) fn new(kind: SpanKind, record: R) -> Self {
         Self {
             telemetry: Telemetry::current(),
             kind,
-            name,
-            attributes: Vec::new(),
+            attributes: SmallVec::new(),
             record,
         }
     }
 
-    /// An attribute that the sampler sees. It can't be written again once the work runs.
+    /// An attribute that the sampler sees; the last value of a key counts. It can't be written
+    /// again once the work runs.
+    #[inline]
     pub(crate) fn set(&mut self, key: impl Into<Key>, value: impl Into<Value>) {
-        attributes::set(&mut self.attributes, key, value);
+        self.attributes.push(KeyValue::new(key, value));
     }
 
     /// Records through `telemetry`.
+    #[inline]
     pub fn telemetry(self, telemetry: &Telemetry) -> Self {
         Self {
             telemetry: telemetry.clone(),
@@ -100,32 +107,46 @@ impl<R: TaskRecord> Task<R> {
 
     /// Starts it by hand; the guard ends it. For work that no closure, future or stream holds.
     pub fn start(self) -> Running<R> {
+        let operation = if self.is_recorded() {
+            self.start_recorded()
+        } else {
+            Operation::passing(Context::current())
+        };
+        Running { operation }
+    }
+
+    /// Whether anything may come of it.
+    #[inline]
+    fn is_recorded(&self) -> bool {
+        self.telemetry.is_tracing() || self.telemetry.instruments().is_some()
+    }
+
+    fn start_recorded(self) -> Operation<R> {
         let Self {
             telemetry,
             kind,
-            name,
             attributes: own,
             record,
         } = self;
-        let mut all = Attributes::unbounded();
-        if telemetry.is_tracing() {
-            record.labels(&mut all);
-        }
-        let mut all = all.into_vec();
-        for attribute in own {
-            attributes::set(&mut all, attribute.key, attribute.value);
-        }
-        let operation = Operation::builder(&telemetry, kind, name)
+        let name = if telemetry.is_tracing() {
+            record.name()
+        } else {
+            Cow::Borrowed("")
+        };
+        Operation::builder(&telemetry, kind, name)
             .parent(Context::current())
             .handle(Handle::Always)
-            .start(
-                || record,
-                |to| {
+            .start_of(
+                record,
+                |record, to| {
                     to.take_keys();
-                    to.extend(all);
+                    record.labels(to);
+                    for attribute in own {
+                        to.set(attribute);
+                    }
                 },
-            );
-        Running { operation }
+                |record| record,
+            )
     }
 
     /// Runs `work`, from its first poll to its result.
@@ -154,17 +175,23 @@ impl<R: TaskRecord> Task<R> {
     /// # Errors
     /// Those of `work`.
     pub fn in_scope<T, E>(self, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
-        let mut running = self.start();
-        let result = running.scope(work);
-        running.finish(Outcome::of(&result));
+        if !self.is_recorded() {
+            return work();
+        }
+        let mut operation = self.start_recorded();
+        let result = operation.scope(work);
+        operation.end(&Outcome::of(&result));
         result
     }
 
     /// Runs `work` that can't fail on this thread.
     pub fn in_scope_infallible<T>(self, work: impl FnOnce() -> T) -> T {
-        let mut running = self.start();
-        let value = running.scope(work);
-        running.finish(Outcome::Ok);
+        if !self.is_recorded() {
+            return work();
+        }
+        let mut operation = self.start_recorded();
+        let value = operation.scope(work);
+        operation.end(&Outcome::Ok);
         value
     }
 
@@ -192,7 +219,7 @@ impl<R: TaskRecord> Task<R> {
 impl<R: TaskRecord> fmt::Debug for Task<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Task")
-            .field("name", &self.name)
+            .field("name", &self.record.name())
             .field("kind", &self.kind)
             .finish_non_exhaustive()
     }

@@ -142,6 +142,17 @@ impl<'a> OperationBuilder<'a> {
         record: impl FnOnce() -> R,
         attributes: impl FnOnce(&mut Attributes),
     ) -> Operation<R> {
+        self.start_of((), |(), to| attributes(to), |()| record())
+    }
+
+    /// The same, of `what` both attributes and record are made of.
+    #[inline]
+    pub(crate) fn start_of<T, R: Record>(
+        self,
+        what: T,
+        attributes: impl FnOnce(&T, &mut Attributes),
+        record: impl FnOnce(T) -> R,
+    ) -> Operation<R> {
         let off = Telemetry::off();
         let mut cx = self.parent;
         let telemetry = if cx.is_telemetry_suppressed() {
@@ -165,7 +176,7 @@ impl<'a> OperationBuilder<'a> {
             let cap = self.cap;
             let fill = || {
                 let mut buffer = Attributes::new(cap);
-                attributes(&mut buffer);
+                attributes(&what, &mut buffer);
                 taken = buffer.taken();
                 buffer.into_vec()
             };
@@ -220,7 +231,7 @@ impl<'a> OperationBuilder<'a> {
                 kind: self.kind,
                 started,
                 recording,
-                record: record(),
+                record: record(what),
             }),
         }
     }
