@@ -33,7 +33,7 @@ pub(super) const STAGE: Suite = Suite {
     name: "mlspan-stage",
     unit: "stage",
     is_timed: false,
-    rows: OPERATIONS,
+    rows: STAGES,
     spans: |stages| stages.into(),
     prepare: prepare_stage,
 };
@@ -48,17 +48,32 @@ pub(super) const GENAI: Suite = Suite {
     prepare: prepare_genai,
 };
 
+/// What a stage costs, and a little more.
+const STAGES: &[Row] = &[
+    Row::within(OtelMl, A, 170, 0),
+    Row::within(OtelMlSpans, A, 215, 0),
+    Row::within(OtelMl, P, 170, 0),
+    Row::within(OtelMlSpans, P, 215, 0),
+    Row::within(OtelMl, B, 5_900, 8),
+    Row::within(OtelMlSpans, B, 3_050, 5),
+    Row::within(OtelMl, C, 6_900, 8),
+    Row::within(OtelMlSpans, C, 5_450, 8),
+    Row::within(OtelMl, D, 7_050, 8),
+    Row::within(OtelMlSpans, D, 5_600, 8),
+];
+
+/// What a GenAI operation costs, and a little more.
 const OPERATIONS: &[Row] = &[
-    Row::for_information(OtelMl, A),
-    Row::for_information(OtelMlSpans, A),
-    Row::for_information(OtelMl, P),
-    Row::for_information(OtelMlSpans, P),
-    Row::for_information(OtelMl, B),
-    Row::for_information(OtelMlSpans, B),
-    Row::for_information(OtelMl, C),
-    Row::for_information(OtelMlSpans, C),
-    Row::for_information(OtelMl, D),
-    Row::for_information(OtelMlSpans, D),
+    Row::within(OtelMl, A, 680, 0),
+    Row::within(OtelMlSpans, A, 750, 0),
+    Row::within(OtelMl, P, 680, 0),
+    Row::within(OtelMlSpans, P, 750, 0),
+    Row::within(OtelMl, B, 15_750, 8),
+    Row::within(OtelMlSpans, B, 4_600, 5),
+    Row::within(OtelMl, C, 17_000, 8),
+    Row::within(OtelMlSpans, C, 8_150, 8),
+    Row::within(OtelMl, D, 17_000, 8),
+    Row::within(OtelMlSpans, D, 8_150, 8),
 ];
 
 fn each(mut work: impl FnMut(u64) + 'static) -> Iterate {
