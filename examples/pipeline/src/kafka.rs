@@ -13,7 +13,7 @@ use otel_ml::Telemetry;
 use otel_ml_rdkafka::rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use otel_ml_rdkafka::rdkafka::client::DefaultClientContext;
 use otel_ml_rdkafka::rdkafka::consumer::Consumer as _;
-use otel_ml_rdkafka::rdkafka::error::{KafkaError, KafkaResult};
+use otel_ml_rdkafka::rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use otel_ml_rdkafka::rdkafka::message::{
     BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders,
 };
@@ -66,16 +66,18 @@ impl Broker {
     /// Makes `topic`, if it is not there.
     ///
     /// # Errors
-    /// When the broker does not answer.
+    /// When the broker does not answer, or refuses.
     pub async fn make(&self, topic: &str) -> KafkaResult<()> {
         if let Some(mock) = &self.mock {
             return mock.create_topic(topic, 1, 1);
         }
         let admin: AdminClient<DefaultClientContext> = self.config.create()?;
         let topic = NewTopic::new(topic, 1, TopicReplication::Fixed(1));
-        // One that is there answers so, which is fine.
-        let made = admin.create_topics([&topic], &AdminOptions::new()).await;
-        made.map(|_| ())
+        let made = admin.create_topics([&topic], &AdminOptions::new()).await?;
+        made.into_iter().try_for_each(|made| match made {
+            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => Ok(()),
+            Err((_, refused)) => Err(KafkaError::AdminOp(refused)),
+        })
     }
 
     /// A producer that writes down when it sends.
