@@ -140,6 +140,11 @@ fn unsampled_stateful_and_missing_traces_pass_through_python_as_they_are() {
         unsampled.trace_id(),
         TraceId::from(0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736)
     );
+    // The random flag, which the worker reads and passes on.
+    assert_eq!(
+        (&told[0].read["flags"], unsampled.trace_flags().to_u8()),
+        (&json!(2), 2)
+    );
     assert!(!unsampled.is_sampled());
     assert_eq!(unsampled.trace_state().header(), "ot=th:8,vendor=1");
     assert_eq!(context(&told[1]).span_id(), SpanId::INVALID);

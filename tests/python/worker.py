@@ -42,6 +42,7 @@ for line in sys.stdin:
         "span_id": trace.format_span_id(sender.span_id),
         "own_span_id": trace.format_span_id(own.span_id),
         "sampled": sender.trace_flags.sampled,
+        "flags": int(sender.trace_flags),
         "remote": sender.is_remote,
         "baggage": dict(baggage.get_all(context)),
         "attempt": envelope.get("attempt"),
