@@ -155,6 +155,12 @@ where
             let questions = all.iter().map(|asked| &asked.question);
             questions.map(|question| (self.model)(question)).collect()
         });
+        // Those whose clients have gone meanwhile were answered for nobody.
+        for (place, asked) in all.iter().enumerate() {
+            if asked.answer.is_closed() {
+                batch.leave(place);
+            }
+        }
         // Spans end before their requests do.
         batch.finish(otel_ml::Outcome::Ok);
         for (asked, answer) in all.into_iter().zip(answers) {
