@@ -48,6 +48,9 @@ pub enum Variant {
     /// axum-tracing-opentelemetry.
     #[cfg(feature = "peers")]
     AxumTracingOpentelemetry,
+    /// tonic-tracing-opentelemetry.
+    #[cfg(feature = "peers")]
+    TonicTracingOpentelemetry,
     /// tower-http's `TraceLayer`, its spans exported by tracing-opentelemetry.
     #[cfg(feature = "peers")]
     TowerHttpTrace,

@@ -1,6 +1,7 @@
 //! The crates that do a like job, each set up as its documentation says: one file for what they
 //! wrap, and here who stands beside us in which suite.
 
+pub(crate) mod grpc;
 pub(crate) mod http;
 pub(crate) mod spans;
 
@@ -14,8 +15,8 @@ use tracing_subscriber::layer::SubscriberExt;
 
 use crate::layers::Variant::{
     self, AxumTracingOpentelemetry, OpentelemetryInstrumentationTower,
-    OpentelemetryInstrumentationTowerSpans, TowerHttpTrace, TowerOtel, TowerOtelBody,
-    TowerOtelMetrics, TracingOpentelemetry,
+    OpentelemetryInstrumentationTowerSpans, TonicTracingOpentelemetry, TowerHttpTrace, TowerOtel,
+    TowerOtelBody, TowerOtelMetrics, TracingOpentelemetry,
 };
 
 /// Our peers in a suite.
@@ -43,6 +44,7 @@ pub(crate) fn of(suite: &str) -> &'static [Variant] {
             AxumTracingOpentelemetry,
             TowerHttpTrace,
         ],
+        "grpc-server" | "grpc-client" => &[TonicTracingOpentelemetry],
         "mlspan" | "mlspan-stage" | "mlspan-genai" => &[TracingOpentelemetry],
         _ => &[],
     }
@@ -55,6 +57,7 @@ pub(crate) fn subscribe(variant: Variant, tracers: &SdkTracerProvider) {
         | TowerOtelBody
         | TowerOtelMetrics
         | AxumTracingOpentelemetry
+        | TonicTracingOpentelemetry
         | TracingOpentelemetry => Targets::new(),
         // Its spans are of a level that is off in the others' filter.
         TowerHttpTrace => Targets::new().with_target("tower_http", Level::DEBUG),

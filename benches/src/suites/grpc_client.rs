@@ -48,6 +48,10 @@ fn prepare(variant: Variant, condition: Condition) -> Iterate {
     match variant {
         Variant::Identity => iterate(Identity.layer(server), condition),
         OtelMl => iterate(OtelMlClientLayer.layer(server), condition),
+        #[cfg(feature = "peers")]
+        Variant::TonicTracingOpentelemetry => {
+            iterate(crate::peers::grpc::client().layer(server), condition)
+        }
         _ => {
             let layer = OtelMlClientLayer::builder()
                 .telemetry(variant.telemetry())

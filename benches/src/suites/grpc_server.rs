@@ -54,6 +54,10 @@ fn prepare(variant: Variant, condition: Condition) -> Iterate {
     match variant {
         Variant::Identity => iterate(Identity.layer(routes), condition),
         OtelMl => iterate(OtelMlLayer.layer(routes), condition),
+        #[cfg(feature = "peers")]
+        Variant::TonicTracingOpentelemetry => {
+            iterate(crate::peers::grpc::server().layer(routes), condition)
+        }
         _ => {
             // As nothing is recorded of unsampled calls, nothing would be learnt of them.
             let layer = OtelMlLayer::builder()
