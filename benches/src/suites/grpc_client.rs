@@ -28,9 +28,9 @@ pub(super) const SUITE: Suite = Suite {
     is_timed: true,
     rows: &[
         Row::for_information(OtelMl, B),
-        Row::within(OtelMlSpans, B, 3_100, 3).not_yet(3_400),
+        Row::within(OtelMlSpans, B, 3_100, 3).not_yet(3_200),
         Row::for_information(OtelMl, C),
-        Row::within(OtelMlSpans, C, 6_300, 8).not_yet(8_000),
+        Row::within(OtelMlSpans, C, 6_300, 8).not_yet(7_700),
     ],
     spans: |calls| calls.into(),
     prepare,

@@ -25,6 +25,9 @@ pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     let Some((_, kind)) = headers.iter().find(|(name, _)| **name == CONTENT_TYPE) else {
         return false;
     };
+    if kind.as_bytes() == GRPC {
+        return true;
+    }
     let (name, rest) = kind.as_bytes().split_at(GRPC.len().min(kind.len()));
     name.eq_ignore_ascii_case(GRPC) && matches!(rest.first(), None | Some(b'+' | b';' | b' '))
 }
