@@ -50,9 +50,9 @@ pub(super) const GENAI: Suite = Suite {
 
 /// What a stage costs, and a little more.
 const STAGES: &[Row] = &[
-    Row::within(OtelMl, A, 170, 0),
+    Row::within(OtelMl, A, 180, 0),
     Row::within(OtelMlSpans, A, 215, 0),
-    Row::within(OtelMl, P, 170, 0),
+    Row::within(OtelMl, P, 180, 0),
     Row::within(OtelMlSpans, P, 215, 0),
     Row::within(OtelMl, B, 5_900, 8),
     Row::within(OtelMlSpans, B, 3_050, 5),

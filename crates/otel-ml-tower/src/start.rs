@@ -13,31 +13,32 @@ use crate::request::RequestHead;
 use crate::server::Tower;
 
 /// The operation of a request that arrives: what `start` makes of its sender's context where
-/// it is recorded, else one that only passes that context on. `read` gives the carrier, and what
-/// else it finds in the same pass over the headers.
+/// it is recorded, else one that only passes that context on. `carrier` is given a place for what
+/// else it finds in the same pass over the headers, where somebody is to look at it.
 #[inline]
 pub fn receive<H, X, C, T>(
     options: &Options<H>,
     request: &RequestHead<'_>,
-    read: impl FnOnce() -> (C, T),
-    start: impl FnOnce(Context, T) -> Operation<X>,
+    carrier: impl FnOnce(Option<&mut T>) -> C,
+    start: impl FnOnce(Context, &T) -> Operation<X>,
 ) -> Operation<X>
 where
     H: for<'a> AllHooks<RequestHead<'a>>,
     X: Exchange,
     C: ExtractCarrier,
+    T: Default,
 {
     let telemetry = &options.telemetry;
     let is_suppressed = || Context::map_current(Context::is_telemetry_suppressed);
     let sender = if telemetry.is_tracing() || telemetry.instruments().is_some() {
-        let (carrier, found) = read();
-        let sender = telemetry.extract(&carrier);
+        let mut found = T::default();
+        let sender = telemetry.extract(&carrier(Some(&mut found)));
         if !is_suppressed() && options.hooks.accepts(request) {
-            return start(sender, found);
+            return start(sender, &found);
         }
         sender
     } else {
-        let Some(sender) = telemetry.extract_if_propagating(|| read().0) else {
+        let Some(sender) = telemetry.extract_if_propagating(|| carrier(None)) else {
             return Operation::none();
         };
         sender

@@ -66,8 +66,8 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let head = RequestHead::from(&request);
-        let read = || (MetadataExtractor::of_headers(request.headers()), ());
-        let start = |sender, ()| {
+        let carrier = |_: Option<&mut ()>| MetadataExtractor::of_headers(request.headers());
+        let start = |sender, (): &()| {
             if is_grpc(head.headers) {
                 ServerExchange::start(&self.options, &head, sender)
             } else {
@@ -75,7 +75,7 @@ where
                 Operation::passing(parent.for_request(sender).parent)
             }
         };
-        let mut operation = receive(&self.options.common, &head, read, start);
+        let mut operation = receive(&self.options.common, &head, carrier, start);
         if operation.is_recording() {
             if let Some(cx) = operation.context() {
                 count_messages(request.body_mut(), MlSpan::from_context(cx));

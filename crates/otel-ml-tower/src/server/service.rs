@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{Request, Response, Uri};
+use http::{HeaderMap, Request, Response, Uri};
 use http_body::Body;
 use otel_ml::carrier::HeaderExtractor;
 use otel_ml::hooks::AllHooks;
@@ -131,20 +131,23 @@ where
     #[inline(never)]
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let head = RequestHead::from(&request);
-        let read = || {
-            let mut headers = Headers::default();
-            let carrier = HeaderExtractor::scan(request.headers(), |name, value| {
-                headers.take(name, value);
-            });
-            (carrier, headers)
-        };
+        let carrier = |found: Option<&mut _>| read(request.headers(), found);
         let start =
-            |sender, headers| ServerExchange::start::<W>(&self.options, &head, &headers, sender);
-        let mut operation = receive(&self.options.common, &head, read, start);
+            |sender, headers: &_| ServerExchange::start::<W>(&self.options, &head, headers, sender);
+        let mut operation = receive(&self.options.common, &head, carrier, start);
         let entered = operation.enter();
         let inner = self.inner.call(request);
         entered.leave();
         ResponseFuture::new(inner, operation)
+    }
+}
+
+/// What the context is read from; in the same pass, what `found` is to hold.
+#[inline]
+fn read<'a>(headers: &'a HeaderMap, found: Option<&mut Headers<'a>>) -> HeaderExtractor<'a> {
+    match found {
+        Some(found) => HeaderExtractor::scan(headers, |name, value| found.take(name, value)),
+        None => HeaderExtractor::new(headers),
     }
 }
 
