@@ -29,6 +29,13 @@ fn request(headers: &HeaderMap) -> Request<()> {
     request.body(()).unwrap()
 }
 
+/// What a request is sent with, beyond what makes it gRPC.
+fn context_of(headers: &HeaderMap) -> HeaderMap {
+    let mut context = headers.clone();
+    context.remove("content-type");
+    context
+}
+
 fn response(reply: Reply) -> Response<MockBody> {
     let fine = || headers(&[("grpc-status", "0")]);
     let response = Response::builder()
@@ -151,5 +158,5 @@ hop!(
     SpanKind::Client,
     "rpc.client.call.duration",
     true,
-    |request| Some(request.headers().clone())
+    |request| Some(context_of(request.headers()))
 );

@@ -34,7 +34,7 @@ pub(super) const SUITE: Suite = Suite {
         Row::for_information(OtelMlSpans, A),
         Row::for_information(OtelMlSpans, P),
         Row::for_information(OtelMl, B),
-        Row::within(OtelMlSpans, B, 3_900, 2).not_yet(4_100),
+        Row::within(OtelMlSpans, B, 3_900, 2).not_yet(4_350),
         Row::for_information(OtelMl, C),
         Row::within(OtelMlSpans, C, 8_300, 9).not_yet(12_000),
         Row::for_information(OtelMlSpans, D),
