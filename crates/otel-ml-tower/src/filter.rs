@@ -12,7 +12,8 @@ pub struct NoHealthChecks;
 
 impl Filter<RequestHead<'_>> for NoHealthChecks {
     fn accepts(&self, request: &RequestHead<'_>) -> bool {
-        !matches!(Last::of(request.uri.path()), Last::Segment(name) if is_health_check(request, name))
+        !only_reads(request)
+            || !matches!(Last::of(request.uri.path()), Last::Segment(name) if is_health_check(name))
     }
 }
 
@@ -23,7 +24,8 @@ pub struct NoStaticFiles;
 
 impl Filter<RequestHead<'_>> for NoStaticFiles {
     fn accepts(&self, request: &RequestHead<'_>) -> bool {
-        !matches!(Last::of(request.uri.path()), Last::Ending(ending) if is_static_file(request, ending))
+        !only_reads(request)
+            || !matches!(Last::of(request.uri.path()), Last::Ending(ending) if is_static_file(ending))
     }
 }
 
@@ -34,10 +36,7 @@ pub struct DefaultFilter;
 impl Filter<RequestHead<'_>> for DefaultFilter {
     #[inline]
     fn accepts(&self, request: &RequestHead<'_>) -> bool {
-        match Last::of(request.uri.path()) {
-            Last::Segment(name) => !is_health_check(request, name),
-            Last::Ending(ending) => !is_static_file(request, ending),
-        }
+        !only_reads(request) || !is_seldom_worth_it(Last::of(request.uri.path()))
     }
 }
 
@@ -60,13 +59,21 @@ impl<'a> Last<'a> {
     }
 }
 
+// Asked first: a request for an answer is mostly a `POST`, and its path is then not looked at.
+#[inline]
 fn only_reads(request: &RequestHead<'_>) -> bool {
     matches!(*request.method, Method::GET | Method::HEAD)
 }
 
-#[inline]
-fn is_health_check(request: &RequestHead<'_>, name: &[u8]) -> bool {
-    let is_known = matches!(
+fn is_seldom_worth_it(last: Last<'_>) -> bool {
+    match last {
+        Last::Segment(name) => is_health_check(name),
+        Last::Ending(ending) => is_static_file(ending),
+    }
+}
+
+fn is_health_check(name: &[u8]) -> bool {
+    matches!(
         name,
         b"health"
             | b"healthz"
@@ -77,16 +84,15 @@ fn is_health_check(request: &RequestHead<'_>, name: &[u8]) -> bool {
             | b"ready"
             | b"ping"
             | b"metrics"
-    );
-    is_known && only_reads(request)
+    )
 }
 
-fn is_static_file(request: &RequestHead<'_>, ending: &[u8]) -> bool {
+fn is_static_file(ending: &[u8]) -> bool {
     let known: [&[u8]; 15] = [
         b"js", b"mjs", b"css", b"map", b"ico", b"png", b"jpg", b"jpeg", b"gif", b"svg", b"webp",
         b"avif", b"woff", b"woff2", b"ttf",
     ];
-    known.contains(&ending) && only_reads(request)
+    known.contains(&ending)
 }
 
 #[cfg(test)]

@@ -66,11 +66,13 @@ where
                 labels: labels.unwrap_or_default(),
             }
         };
-        let inbound = common.parent.for_request(sender);
-        let baggage = (!common.baggage.is_empty()).then(|| inbound.parent.clone());
+        let baggage = if common.baggage.is_empty() {
+            None
+        } else {
+            Some(common.parent.for_request(sender.clone()).parent)
+        };
         Operation::builder(&common.telemetry, SpanKind::Server, name)
-            .parent(inbound.parent)
-            .link(inbound.link, Vec::new())
+            .sent_by(sender, common.parent)
             .handle(common.handle())
             .attribute_cap(common.attribute_cap)
             .keep_record(options.trace_id_header.is_some())
