@@ -12,7 +12,7 @@ pub mod server;
 mod status;
 mod target;
 
-pub use otel_ml_tower::{InstrumentedBody, RequestHead, ResponseFuture, otel_ml};
+pub use otel_ml_tower::{InstrumentedBody, PeerAddress, RequestHead, ResponseFuture, otel_ml};
 pub use tonic;
 
 pub use client::{OtelMlClientLayer, OtelMlClientLayerBuilder};

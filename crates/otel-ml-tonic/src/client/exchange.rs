@@ -12,8 +12,10 @@ use otel_ml_tower::otel_ml::hooks::AllHooks;
 use otel_ml_tower::otel_ml::opentelemetry::trace::SpanKind;
 use otel_ml_tower::otel_ml::opentelemetry::{Context, KeyValue};
 use otel_ml_tower::otel_ml::semconv::{ml, rpc, server};
-use otel_ml_tower::otel_ml::{CancelReason, End, KnownNames, Operation, Options, Outcome, Record};
-use otel_ml_tower::{Exchange, RequestHead, Streamed};
+use otel_ml_tower::otel_ml::{
+    CancelReason, Detail, End, KnownNames, Operation, Options, Outcome, Record,
+};
+use otel_ml_tower::{Exchange, PeerAddress, RequestHead, Streamed};
 use tonic::Code;
 
 use super::layer::ClientOptions;
@@ -28,6 +30,7 @@ pub struct ClientExchange<H> {
     call: Call,
     method: Cow<'static, str>,
     server: Option<Target>,
+    peer: Option<PeerAddress>,
     /// Messages sent, counted where they are read.
     sent: Option<Arc<AtomicU64>>,
 }
@@ -74,6 +77,7 @@ where
             call: Call::made(head.headers),
             method: method.clone(),
             server: common.telemetry.instruments().and_then(|_| server()),
+            peer: None,
             sent: None,
         };
         let baggage = (!common.baggage.is_empty()).then(|| parent.clone());
@@ -146,6 +150,7 @@ impl<H> Exchange for ClientExchange<H> {
     }
 
     fn head(&mut self, head: &response::Parts) -> bool {
+        self.peer = head.extensions.get().copied();
         self.call.head(head, &self.options.common.response_headers)
     }
 
@@ -201,6 +206,12 @@ impl<H> Record for ClientExchange<H> {
             let sent = sent.map_or(0, |sent| sent.load(Ordering::Relaxed));
             if sent > 1 {
                 end.set(ml::REQUEST_MESSAGE_COUNT, whole(sent));
+            }
+            if let Some(peer) = self
+                .peer
+                .filter(|_| self.options.common.detail > Detail::Minimal)
+            {
+                peer.record(end);
             }
             self.call.record(end);
         }

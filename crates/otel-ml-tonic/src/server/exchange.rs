@@ -123,8 +123,7 @@ fn push_ends<H>(request: &RequestHead<'_>, options: &Options<H>, to: &mut Attrib
         }
     }
     if let Some(peer) = peer(request) {
-        to.push(network::PEER_ADDRESS, peer.ip().to_string());
-        to.push(network::PEER_PORT, i64::from(peer.port()));
+        PeerAddress(peer).push(to);
     }
 }
 

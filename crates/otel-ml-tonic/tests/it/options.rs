@@ -10,8 +10,8 @@ use otel_ml_tonic::otel_ml::opentelemetry::trace::TraceContextExt as _;
 use otel_ml_tonic::otel_ml::{Attributes, Detail, ParentPolicy, Telemetry, stage};
 use otel_ml_tonic::server::ConfiguredOtelMlLayer;
 use otel_ml_tonic::{
-    OtelMlClientInterceptor, OtelMlClientLayer, OtelMlInterceptor, OtelMlLayer, RequestHead,
-    SenderContext,
+    OtelMlClientInterceptor, OtelMlClientLayer, OtelMlInterceptor, OtelMlLayer, PeerAddress,
+    RequestHead, SenderContext,
 };
 use tonic::metadata::MetadataValue;
 use tonic::server::NamedService;
@@ -278,6 +278,33 @@ async fn the_path_of_a_unix_socket_is_not_known_and_nothing_made_up_for_it() {
         let found = span.attr("server.address").map(ToString::to_string);
         assert_eq!(found.as_deref(), address, "{uri}");
         assert_eq!(span.has("server.port"), address.is_some(), "{uri}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_records_the_peer_where_the_response_tells_it() {
+    for detail in [Detail::Minimal, Detail::Standard] {
+        let test = TestTelemetry::new();
+        let layer = OtelMlClientLayer::builder()
+            .telemetry(test.telemetry())
+            .detail(detail)
+            .build();
+        let knowing = tower::service_fn(|_: http::Request<tonic::body::Body>| {
+            let status = tonic::Status::not_found("no such model");
+            let mut answer = status.into_http::<tonic::body::Body>();
+            let peer = PeerAddress("10.0.0.7:50051".parse().unwrap());
+            answer.extensions_mut().insert(peer);
+            std::future::ready(Ok::<_, std::convert::Infallible>(answer))
+        });
+        let client = layer.layer(knowing);
+        call(client, Kind::Unary, asking(["a"])).await.unwrap_err();
+        let span = test.wait_for_spans(1).await.remove(0);
+        let is_recorded = detail > Detail::Minimal;
+        assert_eq!(span.has("network.peer.address"), is_recorded);
+        if is_recorded {
+            assert_eq!(span.str("network.peer.address"), "10.0.0.7");
+            assert_eq!(span.int("network.peer.port"), 50_051);
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use otel_ml::{
 use super::layer::ClientOptions;
 use super::service::{ResendCount, UrlTemplate};
 use crate::body::{Exchange, Streamed, UNTOUCHED_UP_TO};
+use crate::peer::PeerAddress;
 use crate::request::{RequestHead, content_length, full_url, known_method, protocol_version};
 
 /// One request being sent: what its metrics need, and what is learnt of its answer.
@@ -27,6 +28,7 @@ pub struct ClientExchange<H> {
     server: Option<(Arc<str>, u16)>,
     version: Option<Version>,
     status: Option<StatusCode>,
+    peer: Option<PeerAddress>,
     streamed: Streamed,
     response_headers: Vec<KeyValue>,
 }
@@ -74,6 +76,7 @@ where
             server: common.telemetry.instruments().and_then(|_| server()),
             version: None,
             status: None,
+            peer: None,
             streamed: Streamed::default(),
             response_headers: Vec::new(),
         };
@@ -165,6 +168,7 @@ impl<H> Exchange for ClientExchange<H> {
     fn head(&mut self, head: &response::Parts) -> bool {
         self.status = Some(head.status);
         self.version = Some(head.version);
+        self.peer = head.extensions.get().copied();
         let recorded = &self.options.common.response_headers;
         if !recorded.is_empty() {
             let headers = recorded
@@ -239,6 +243,9 @@ impl<H> Record for ClientExchange<H> {
             let is_wanted = self.options.common.detail > Detail::Minimal;
             if let Some(version) = version.filter(|_| is_wanted) {
                 end.set(network::PROTOCOL_VERSION, version);
+            }
+            if let Some(peer) = self.peer.filter(|_| is_wanted) {
+                peer.record(end);
             }
             for header in self.response_headers.drain(..) {
                 end.set(header.key, header.value);

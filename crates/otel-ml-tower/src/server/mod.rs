@@ -8,4 +8,4 @@ pub use exchange::ServerExchange;
 pub use layer::{
     ConfiguredOtelMlLayer, DefaultHooks, OtelMlLayer, OtelMlLayerBuilder, ServerOptions,
 };
-pub use service::{Framework, OtelMl, PeerAddress, Route, Tower};
+pub use service::{Framework, OtelMl, Route, Tower};

@@ -14,6 +14,7 @@ use super::exchange::ServerExchange;
 use super::layer::{DefaultHooks, ServerOptions};
 use crate::body::{Exchange, InstrumentedBody, WrapBody};
 use crate::future::ResponseFuture;
+use crate::peer::PeerAddress;
 use crate::request::{Headers, RequestHead};
 use crate::start::receive;
 
@@ -24,11 +25,6 @@ use crate::start::receive;
 /// A template such as `/models/{model}`, never a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route(pub &'static str);
-
-/// The address at the other end of the connection, as a request extension: for servers that
-/// know it. It becomes `network.peer.*` and, without a forwarding proxy, `client.address`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PeerAddress(pub SocketAddr);
 
 /// What a web framework knows of a request beside HTTP.
 pub trait Framework {

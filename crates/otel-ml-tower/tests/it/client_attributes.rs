@@ -10,7 +10,7 @@ use otel_ml_testing::mock::MockBody;
 use otel_ml_testing::{
     SpanExt as _, SpansExt as _, TestTelemetry, assert_tree, assert_types, span,
 };
-use otel_ml_tower::{ResendCount, UrlTemplate};
+use otel_ml_tower::{PeerAddress, ResendCount, UrlTemplate};
 
 use crate::support::{client, exchange, request, status, text};
 
@@ -73,6 +73,29 @@ fn address_and_port_are_the_targets() {
         let spans = test.spans();
         assert_eq!(spans.root().str("server.address"), address, "{url}");
         assert_eq!(spans.root().int("server.port"), port, "{url}");
+    }
+}
+
+#[test]
+fn the_peer_is_recorded_where_the_response_tells_it() {
+    for (detail, is_recorded) in [
+        (Detail::Minimal, false),
+        (Detail::Standard, true),
+        (Detail::Full, true),
+    ] {
+        let test = TestTelemetry::new();
+        let mut response = status(200);
+        let peer = PeerAddress("[2001:db8::7]:8443".parse().unwrap());
+        response.extensions_mut().insert(peer);
+        let layer = client(&test).detail(detail).build();
+        exchange(&layer, request("GET", URL, &[]), response);
+        let spans = test.spans();
+        assert_eq!(spans.root().has("network.peer.address"), is_recorded);
+        if is_recorded {
+            assert_eq!(spans.root().str("network.peer.address"), "2001:db8::7");
+            assert_eq!(spans.root().int("network.peer.port"), 8443);
+        }
+        assert_types(&spans);
     }
 }
 
