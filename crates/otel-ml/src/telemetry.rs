@@ -23,7 +23,9 @@ use crate::shared::Entry;
 /// uses the global providers; they are resolved when first used, not when the handle or a
 /// layer is made, and looked for again while they are missing (on each of the first 64
 /// uses, then a tracer on every 64th and a meter, which costs more to look for, on every
-/// 256th). A provider that was found is kept for the life of the process.
+/// 256th). A provider that was found is kept for the life of the process. So is the kind of
+/// propagator that was found, until another one is set in its place: that is seen within 64
+/// uses of a thread, or at once by a [`selfcheck`](Telemetry::selfcheck).
 ///
 /// Make one handle for a meter provider that is given, and clone it: each has gauges of its own
 /// (requests in flight, queue sizes), and of several under one name an SDK reports the last.
@@ -150,11 +152,13 @@ impl Telemetry {
         state.meters.get()
     }
 
-    /// Looks for global providers that were not there yet, whether it is time to or not.
+    /// Looks for global providers that were not there yet, and at the global propagator,
+    /// whether it is time to or not.
     pub(crate) fn look_now(&self) {
         let state = self.state();
         state.tracers.look_now();
         state.meters.look_now();
+        state.propagation.look_now();
     }
 
     /// Which of a model's names are metric labels.

@@ -224,6 +224,14 @@ alone! {
     }
 }
 
+/// Sets a propagator in place of another one: that is seen in time, not at once.
+fn replace_propagator(propagator: impl TextMapPropagator + Send + Sync + 'static) {
+    global::set_text_map_propagator(propagator);
+    for _ in 0..64 {
+        let _is_set = Telemetry::global().is_propagating();
+    }
+}
+
 fn composite(members: Vec<Box<dyn TextMapPropagator + Send + Sync>>) -> TextMapCompositePropagator {
     TextMapCompositePropagator::new(members)
 }
@@ -251,17 +259,17 @@ alone! {
         assert!(both.iter().all(|t| !received(t, "traceparent", &parent).is_valid()));
 
         // W3C's by the SDK would lose the random flag: ours is used in its place.
-        global::set_text_map_propagator(TraceContextPropagator::new());
+        replace_propagator(TraceContextPropagator::new());
         assert_sent(true, &[w3c()]);
         assert!(both.iter().all(|t| received(t, "traceparent", &parent) == remote()));
 
-        global::set_text_map_propagator(composite(vec![
+        replace_propagator(composite(vec![
             Box::new(TraceContextPropagator::new()),
             Box::new(BaggagePropagator::new()),
         ]));
         assert_sent(true, &[w3c()]);
 
-        global::set_text_map_propagator(composite(vec![
+        replace_propagator(composite(vec![
             Box::new(TraceContextPropagator::new()),
             Box::new(B3::new()),
         ]));
@@ -286,9 +294,9 @@ alone! {
         let telemetry = Telemetry::global();
         assert!(baggage_sent(&telemetry));
         let trace_context: [fn(); 3] = [
-            || global::set_text_map_propagator(TraceContextPropagator::new()),
-            || global::set_text_map_propagator(W3cPropagator::trace_context_only()),
-            || global::set_text_map_propagator(composite(vec![Box::new(TraceContextPropagator::new())])),
+            || replace_propagator(TraceContextPropagator::new()),
+            || replace_propagator(W3cPropagator::trace_context_only()),
+            || replace_propagator(composite(vec![Box::new(TraceContextPropagator::new())])),
         ];
         for set in trace_context {
             set();
@@ -299,18 +307,42 @@ alone! {
             let received = telemetry.extract(&HeaderExtractor::new(&headers));
             assert!(received.baggage().is_empty());
 
-            global::set_text_map_propagator(W3cPropagator::new());
+            replace_propagator(W3cPropagator::new());
             assert!(baggage_sent(&telemetry), "{telemetry:?}");
         }
         for set in [
-            || global::set_text_map_propagator(BaggagePropagator::new()),
-            || global::set_text_map_propagator(W3cPropagator::baggage_only()),
+            || replace_propagator(BaggagePropagator::new()),
+            || replace_propagator(W3cPropagator::baggage_only()),
         ] {
             set();
             assert!(baggage_sent(&telemetry), "{telemetry:?}");
             assert_eq!(sent(&telemetry), []);
             assert!(!received(&telemetry, "traceparent", &w3c().1).is_valid());
         }
+    }
+}
+
+alone! {
+    /// To look takes a lock that all threads share: none set is looked for by each use, one
+    /// that was set by every 64th, or by a check.
+    fn another_propagator_is_seen_in_time_and_the_first_one_at_once() {
+        let telemetry = Telemetry::global();
+        assert!(!telemetry.is_propagating());
+        global::set_text_map_propagator(W3cPropagator::new());
+        assert!(telemetry.is_propagating());
+        assert!(baggage_sent(&telemetry));
+
+        global::set_text_map_propagator(W3cPropagator::trace_context_only());
+        let uses = (1..=64).find(|_| !baggage_sent(&telemetry));
+        assert!(uses.is_some(), "{telemetry:?}");
+
+        global::set_text_map_propagator(W3cPropagator::new());
+        let _findings = selfcheck();
+        assert!(baggage_sent(&telemetry));
+        // Each thread looks for itself at first.
+        global::set_text_map_propagator(W3cPropagator::trace_context_only());
+        let is_sent = std::thread::spawn(|| baggage_sent(&Telemetry::global()));
+        assert!(!is_sent.join().unwrap());
     }
 }
 
