@@ -110,8 +110,21 @@ impl Facts {
         self.finished
     }
 
-    pub(crate) const fn finish(&mut self) {
-        self.finished = true;
+    /// All that was written. It is over: nothing is taken any more.
+    #[inline]
+    pub(crate) fn finish(&mut self) -> Self {
+        let over = Self {
+            finished: true,
+            ..Self::default()
+        };
+        std::mem::replace(self, over)
+    }
+
+    /// Takes the memory of a list that is not needed any more.
+    #[inline]
+    pub(crate) fn give_back(&mut self, used: Self) {
+        self.list = used.list;
+        self.list.clear();
     }
 
     pub(crate) fn set(&mut self, key: &FactKey, value: Value) {

@@ -35,7 +35,9 @@ pub use intern::{Interner, KnownNames, SpanAndTarget, span_name};
 pub use label_sets::LabelSets;
 pub use messaging::OtelMlConsumerLayer;
 pub use ml_span::MlSpan;
-pub use operation::{End, Entered, Handle, Operation, OperationBuilder, Record, Since};
+pub use operation::{
+    End, Entered, Handle, Leave, Operation, OperationBuilder, Record, Scoped, Since,
+};
 pub use options::{
     Detail, ErrorClassifier, Inbound, Options, ParentPolicy, RecordedHeader, recorded_headers,
 };

@@ -152,12 +152,17 @@ impl Shared {
         self.lock().first_token.get_or_insert(elapsed);
     }
 
-    /// The facts, which from now on are taken no more.
+    /// The facts, out of the lock: what is done with them runs code of others, which may ask for
+    /// their owner. From now on none is taken.
     #[inline]
-    pub(crate) fn finish(&self) -> MutexGuard<'_, Facts> {
-        let mut facts = self.lock();
-        facts.finish();
-        facts
+    pub(crate) fn finish(&self) -> Facts {
+        self.lock().finish()
+    }
+
+    /// Keeps the memory of a list for the next operation.
+    #[inline]
+    pub(crate) fn give_back(&self, facts: Facts) {
+        self.lock().give_back(facts);
     }
 
     /// A panic while the lock was held can't leave a list in two minds.

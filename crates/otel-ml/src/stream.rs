@@ -11,7 +11,7 @@ use otel_ml_semconv::ml;
 use pin_project::pin_project;
 
 use crate::ml_span::{MlSpan, whole};
-use crate::operation::{End, Operation};
+use crate::operation::{End, Operation, Scoped};
 use crate::outcome::Outcome;
 use crate::task::{TaskRecord, TellOutcome};
 
@@ -56,10 +56,8 @@ impl Items {
 #[pin_project]
 #[must_use = "streams do nothing unless polled"]
 pub struct InstrumentedStream<S, R: TaskRecord, O> {
-    // Dropped before the operation: what the stream writes while it is dropped still counts.
     #[pin]
-    inner: S,
-    operation: Operation<R>,
+    inner: Scoped<S, R>,
     outcome: O,
 }
 
@@ -69,8 +67,7 @@ impl<S: Stream, R: TaskRecord, O> InstrumentedStream<S, R, O> {
             record.items().is_stream = true;
         }
         Self {
-            inner,
-            operation,
+            inner: Scoped::new(inner, operation),
             outcome,
         }
     }
@@ -78,7 +75,8 @@ impl<S: Stream, R: TaskRecord, O> InstrumentedStream<S, R, O> {
     /// The handle to write facts by, from outside the stream: with each chunk, say.
     #[must_use]
     pub fn span(&self) -> MlSpan {
-        self.operation
+        self.inner
+            .operation()
             .context()
             .map(MlSpan::from_context)
             .unwrap_or_default()
@@ -89,9 +87,9 @@ impl<S: Stream, R: TaskRecord, O: TellOutcome<S::Item>> Stream for InstrumentedS
     type Item = S::Item;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<S::Item>> {
-        let this = self.project();
-        let operation = this.operation;
-        let item = ready!(operation.scope(|| this.inner.poll_next(cx)));
+        let mut this = self.project();
+        let item = ready!(this.inner.as_mut().poll(|inner| inner.poll_next(cx)));
+        let operation = this.inner.operation_mut();
         match &item {
             None => operation.end(&Outcome::Ok),
             Some(item) => match this.outcome.tell(item) {
@@ -109,7 +107,7 @@ impl<S: Stream, R: TaskRecord, O: TellOutcome<S::Item>> Stream for InstrumentedS
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        self.inner.size_hint()
+        self.inner.work().size_hint()
     }
 }
 

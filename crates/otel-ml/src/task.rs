@@ -17,7 +17,7 @@ use crate::attributes::Attributes;
 use crate::instruments::Instruments;
 use crate::intern::span_name;
 use crate::ml_span::MlSpan;
-use crate::operation::{Handle, Operation, Record};
+use crate::operation::{Handle, Operation, Record, Scoped};
 use crate::outcome::Outcome;
 use crate::stream::{InstrumentedStream, Items};
 use crate::telemetry::Telemetry;
@@ -154,20 +154,12 @@ impl<R: TaskRecord> Task<R> {
     /// # Errors
     /// Those of `work`.
     pub fn run<T, E, F: Future<Output = Result<T, E>>>(self, work: F) -> Run<F, R, Fallible> {
-        Run {
-            work,
-            state: State::Waiting(self),
-            outcome: Fallible,
-        }
+        Run::new(self, work, Fallible)
     }
 
     /// Runs `work` that can't fail.
     pub fn run_infallible<F: Future>(self, work: F) -> Run<F, R, Infallible> {
-        Run {
-            work,
-            state: State::Waiting(self),
-            outcome: Infallible,
-        }
+        Run::new(self, work, Infallible)
     }
 
     /// Runs `work` on this thread.
@@ -300,35 +292,33 @@ impl<R: TaskRecord> fmt::Debug for Running<R> {
 #[pin_project]
 #[must_use = "futures do nothing unless polled"]
 pub struct Run<F, R: TaskRecord, O> {
-    // Dropped before the state: what the work writes while it is dropped still counts.
+    /// Until the first poll.
+    task: Option<Task<R>>,
     #[pin]
-    work: F,
-    state: State<R>,
+    work: Scoped<F, R>,
     outcome: O,
 }
 
-enum State<R: TaskRecord> {
-    Waiting(Task<R>),
-    Running(Operation<R>),
-    Done,
+impl<F, R: TaskRecord, O> Run<F, R, O> {
+    const fn new(task: Task<R>, work: F, outcome: O) -> Self {
+        Self {
+            task: Some(task),
+            work: Scoped::new(work, Operation::none()),
+            outcome,
+        }
+    }
 }
 
 impl<F: Future, R: TaskRecord, O: TellOutcome<F::Output>> Future for Run<F, R, O> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<F::Output> {
-        let this = self.project();
-        if matches!(this.state, State::Waiting(_))
-            && let State::Waiting(task) = std::mem::replace(this.state, State::Done)
-        {
-            *this.state = State::Running(task.start().operation);
+        let mut this = self.project();
+        if let Some(task) = this.task.take() {
+            *this.work.as_mut().operation_mut() = task.start().operation;
         }
-        let State::Running(operation) = this.state else {
-            return this.work.poll(cx);
-        };
-        let value = ready!(operation.scope(|| this.work.poll(cx)));
-        operation.end(&this.outcome.tell(&value));
-        *this.state = State::Done;
+        let value = ready!(this.work.as_mut().poll(|work| work.poll(cx)));
+        this.work.operation_mut().end(&this.outcome.tell(&value));
         Poll::Ready(value)
     }
 }

@@ -11,7 +11,7 @@ use super::Message;
 use super::consumer::{ProcessRecord, process, process_batch, unrecorded};
 use super::layer::DefaultHooks;
 use crate::hooks::AllHooks;
-use crate::operation::Operation;
+use crate::operation::{Operation, Scoped};
 use crate::options::Options;
 use crate::outcome::Outcome;
 
@@ -126,10 +126,8 @@ impl<S: Clone, H> Clone for OtelMlConsumer<S, H> {
 /// Dropping it ends the operation as cancelled.
 #[pin_project]
 pub struct ProcessFuture<F, H> {
-    // Dropped before the operation: what the handler writes while it is dropped still counts.
     #[pin]
-    inner: F,
-    operation: Operation<ProcessRecord>,
+    inner: Scoped<F, ProcessRecord>,
     options: Arc<Options<H>>,
 }
 
@@ -139,9 +137,9 @@ impl<F, H> ProcessFuture<F, H> {
         options: &Arc<Options<H>>,
         handler: impl FnOnce() -> F,
     ) -> Self {
+        let inner = operation.scope(handler);
         Self {
-            inner: operation.scope(handler),
-            operation,
+            inner: Scoped::new(inner, operation),
             options: Arc::clone(options),
         }
     }
@@ -155,10 +153,11 @@ where
     type Output = Result<T, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let result = ready!(this.operation.scope(|| this.inner.poll(cx)));
-        let is_recorded = this.operation.record_mut().is_some();
-        this.operation.end(&match &result {
+        let mut this = self.project();
+        let result = ready!(this.inner.as_mut().poll(|inner| inner.poll(cx)));
+        let operation = this.inner.operation_mut();
+        let is_recorded = operation.record_mut().is_some();
+        operation.end(&match &result {
             Err(error) if is_recorded => Outcome::Failed(this.options.error_type(error)),
             _ => Outcome::Ok,
         });

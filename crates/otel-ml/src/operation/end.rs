@@ -157,7 +157,7 @@ impl<R: Record> Live<R> {
             error: error.as_ref(),
             duration,
             instruments,
-            facts: facts.as_deref(),
+            facts: facts.as_ref(),
             model_keys: self.telemetry.model_keys(),
             late: self.recording.then_some(&mut late),
             name: None,
@@ -195,9 +195,10 @@ impl<R: Record> Live<R> {
             if let Some(facts) = &mut facts {
                 span.set_attributes(facts.list.drain(..).map(|(_, fact)| fact));
             }
-            // Span processors run in here, and may ask for the facts' owner.
-            drop(facts);
             span.end();
+        }
+        if let (Some(facts), Some(shared)) = (facts, &self.shared) {
+            shared.give_back(facts);
         }
     }
 }

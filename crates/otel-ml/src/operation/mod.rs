@@ -2,6 +2,7 @@
 
 mod builder;
 mod end;
+mod scoped;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,6 +14,7 @@ use opentelemetry::{Context, ContextGuard};
 pub use builder::{Handle, OperationBuilder, Since};
 use end::Live;
 pub use end::{End, Record};
+pub use scoped::{Leave, Scoped};
 
 use crate::instruments::Instruments;
 use crate::outcome::{ErrorType, Outcome};

@@ -330,3 +330,32 @@ fn e15_a_span_processor_that_panics_is_met_once() {
     assert!(caught.is_err());
     assert_eq!(ends.told().len(), 1);
 }
+
+/// Asks for the operation that it is the record of.
+struct AsksBack;
+
+impl Record for AsksBack {
+    fn record(&mut self, _end: &mut End<'_>) {
+        assert!(!MlSpan::current().is_recording());
+        MlSpan::current().output_tokens(9);
+    }
+}
+
+/// After a panic the record is made in the operation's context: no lock is held then.
+#[test]
+fn e15_a_record_may_ask_for_its_operation() {
+    let test = TestTelemetry::new();
+    let telemetry = test.telemetry();
+    let mut operation = Operation::builder(&telemetry, SpanKind::Internal, "x".into())
+        .handle(Handle::Always)
+        .start(|| AsksBack, |_| ());
+    let caught = catch_unwind(AssertUnwindSafe(|| {
+        operation.scope(|| {
+            MlSpan::current().output_tokens(7);
+            panic!("on purpose")
+        })
+    }));
+    assert!(caught.is_err());
+    let spans = test.spans();
+    assert_eq!(spans.root().int("gen_ai.usage.output_tokens"), 7);
+}

@@ -4,7 +4,7 @@ use std::future::{Future, pending};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, StreamExt};
 use opentelemetry::Context;
 use opentelemetry::trace::{SpanKind, Status, TraceContextExt};
 use otel_ml::{ErrorType, MlSpan, Outcome, Telemetry, genai, stage};
@@ -94,6 +94,50 @@ fn e17_run_dropped_half_way_is_cancelled_and_no_error_of_the_caller() {
         series(&test, &ml::metric::STAGE_DURATION, &labels).count(),
         1
     );
+}
+
+/// Writes to the operation that it finds while it is dropped.
+struct LastWord;
+
+impl Drop for LastWord {
+    fn drop(&mut self) {
+        MlSpan::current().output_tokens(7);
+        stage("cleanup").in_scope_infallible(|| ());
+    }
+}
+
+#[test]
+fn e17_what_is_dropped_half_way_is_dropped_in_its_own_operation() {
+    let test = TestTelemetry::new();
+    let telemetry = test.telemetry();
+    stage("request")
+        .telemetry(&telemetry)
+        .in_scope_infallible(|| {
+            let work = async {
+                let _last_word = LastWord;
+                pending::<()>().await;
+            };
+            let mut work = Box::pin(genai::chat("p", "run").run_infallible(work));
+            assert!(!poll(work.as_mut()));
+            drop(work);
+
+            let last_word = LastWord;
+            let items = futures_util::stream::poll_fn(move |_| {
+                let _ours = &last_word;
+                std::task::Poll::<Option<()>>::Pending
+            });
+            let mut items = genai::chat("p", "stream").stream_infallible(items);
+            assert!(!poll(pin!(items.next())));
+            drop(items);
+        });
+    let spans = test.spans();
+    assert_tree!(spans, {
+        "request" => [
+            "chat run" [client] { "gen_ai.usage.output_tokens" = 7 } => ["cleanup"],
+            "chat stream" [client] { "gen_ai.usage.output_tokens" = 7 } => ["cleanup"],
+        ]
+    });
+    assert!(!spans.named("request").has("gen_ai.usage.output_tokens"));
 }
 
 #[tokio::test]
