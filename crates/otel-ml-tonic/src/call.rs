@@ -30,6 +30,8 @@ pub(crate) struct Call {
     http: Option<StatusCode>,
     /// The status came with the head: there are no messages.
     pub(crate) is_head_only: bool,
+    /// The head is not gRPC's: a proxy's page, most likely.
+    pub(crate) is_foreign: bool,
     /// Whether there is a span: without one, nothing of the messages and the metadata is kept.
     is_recorded: bool,
     pub(crate) streamed: Streamed,
@@ -56,6 +58,7 @@ impl Call {
             code: None,
             http: None,
             is_head_only: false,
+            is_foreign: false,
             is_recorded: false,
             streamed: Streamed {
                 is_uncounted: true,

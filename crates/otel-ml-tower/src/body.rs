@@ -6,12 +6,14 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Buf;
-use http::header::{HeaderMap, HeaderName};
+use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use http::response;
 use http_body::{Body, Frame, SizeHint};
 use otel_ml::semconv::ml;
-use otel_ml::{End, Operation, Options, Outcome, Record};
+use otel_ml::{End, Operation, Options, Outcome, Record, Scoped};
 use pin_project::pin_project;
+
+use crate::request::content_length;
 
 /// Bodies of known length up to this many bytes are passed on untouched, unless set.
 pub(crate) const UNTOUCHED_UP_TO: u64 = 16 * 1024;
@@ -27,6 +29,9 @@ pub trait Exchange: Record {
     /// Takes in the head of the answer. Says whether the head ends the exchange, whatever
     /// body follows.
     fn head(&mut self, head: &response::Parts) -> bool;
+
+    /// Takes in the head of an answer whose body is watched to its end.
+    fn watched(&mut self, _head: &response::Parts) {}
 
     /// The response header that the trace id is put into.
     fn trace_id_header(&self) -> Option<&HeaderName> {
@@ -81,11 +86,26 @@ pub struct Streamed {
     pub bytes: u64,
     /// From the operation's start to the first of them.
     pub time_to_first_chunk: Option<Duration>,
-    /// Whether nothing is counted.
+    /// The bytes that the head has announced.
+    pub announced: Option<u64>,
+    /// Whether nothing is told of it.
     pub is_uncounted: bool,
 }
 
 impl Streamed {
+    /// Takes in the length that the head announces.
+    pub(crate) fn announce(&mut self, headers: &HeaderMap) {
+        let length = headers.get(CONTENT_LENGTH).map(HeaderValue::as_bytes);
+        let length = length.and_then(content_length);
+        self.announced = length.and_then(|length| u64::try_from(length).ok());
+    }
+
+    /// Whether all that was announced has come. HTTP/1 servers ask for no more then, whether or
+    /// not the body has said that this was its end.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.announced.is_some_and(|length| self.bytes >= length)
+    }
+
     /// Adds what is known of the body to the span. A body that was not watched adds nothing.
     pub fn record(&self, end: &mut End<'_>) {
         let Some(first) = self.time_to_first_chunk.filter(|_| end.is_recording()) else {
@@ -110,12 +130,12 @@ impl Streamed {
 /// # When it ends
 /// The operation ends with the last frame (also when the inner body says that it was the
 /// last before it is asked again), with the trailers, with an error, or, when the body is
-/// dropped before any of these, as cancelled.
+/// dropped before any of these, as cancelled: unless as much had come as the `Content-Length`
+/// announced, which is all that an HTTP/1 server asks for.
 #[pin_project]
 pub struct InstrumentedBody<B, X: Exchange> {
     #[pin]
-    inner: B,
-    operation: Operation<X>,
+    inner: Scoped<B, X>,
 }
 
 impl<B: Body, X: Exchange> InstrumentedBody<B, X> {
@@ -126,12 +146,8 @@ impl<B: Body, X: Exchange> InstrumentedBody<B, X> {
 
     /// Runs `inner` in `operation`, and ends it with `inner`.
     pub const fn new(inner: B, operation: Operation<X>) -> Self {
-        Self { inner, operation }
-    }
-
-    /// The inner body. Its operation, if it has not ended, ends as cancelled.
-    pub fn into_inner(self) -> B {
-        self.inner
+        let inner = Scoped::new(inner, operation);
+        Self { inner }
     }
 }
 
@@ -148,9 +164,9 @@ where
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let mut this = self.project();
-        let operation = this.operation;
-        let frame = ready!(operation.scope(|| this.inner.as_mut().poll_frame(cx)));
+        let mut inner = self.project().inner;
+        let frame = ready!(inner.as_mut().poll(|inner| inner.poll_frame(cx)));
+        let (inner, operation) = inner.parts();
         let Some((exchange, started)) = operation.record_and_start() else {
             return Poll::Ready(frame);
         };
@@ -158,21 +174,22 @@ where
             Some(Ok(frame)) => {
                 let trailers = frame.trailers_ref();
                 let streamed = exchange.streamed();
-                if let Some(data) = frame.data_ref().filter(|_| !streamed.is_uncounted) {
-                    streamed.chunks += 1;
-                    streamed.bytes += data.remaining() as u64;
-                    streamed.time_to_first_chunk.get_or_insert_with(|| {
-                        started.map_or(Duration::ZERO, |started| started.elapsed())
-                    });
-                }
                 if let Some(data) = frame.data_ref() {
+                    streamed.bytes += data.remaining() as u64;
+                    if !streamed.is_uncounted {
+                        streamed.chunks += 1;
+                        streamed.time_to_first_chunk.get_or_insert_with(|| {
+                            started.map_or(Duration::ZERO, |started| started.elapsed())
+                        });
+                    }
                     exchange.data(data);
                 }
                 if let Some(trailers) = trailers {
                     exchange.trailers(trailers);
                 }
                 // hyper asks no more once this is true.
-                (trailers.is_some() || this.inner.is_end_stream()).then(|| exchange.outcome())
+                let is_last = trailers.is_some() || inner.is_end_stream();
+                is_last.then(|| exchange.outcome())
             }
             Some(Err(error)) => Some(exchange.failed(error)),
             None => Some(exchange.outcome()),
@@ -184,11 +201,11 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.inner.work().is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        self.inner.work().size_hint()
     }
 }
 

@@ -7,9 +7,9 @@ use std::task::{Context, Poll};
 use http::Response;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Body;
-use otel_ml::Operation;
 use otel_ml::opentelemetry::trace::SpanContext;
-use pin_project::pin_project;
+use otel_ml::{Leave, Operation};
+use pin_project::{pin_project, pinned_drop};
 
 use crate::body::{Exchange, InstrumentedBody, UNTOUCHED_UP_TO, WrapBody, is_small};
 
@@ -18,20 +18,23 @@ use crate::body::{Exchange, InstrumentedBody, UNTOUCHED_UP_TO, WrapBody, is_smal
 ///
 /// # Cancel safety
 /// Dropping it before the answer's head ends the operation as cancelled.
-#[pin_project]
+#[pin_project(PinnedDrop)]
 pub struct ResponseFuture<F, X: Exchange, W> {
-    // Dropped before the operation: what the handler writes while it is dropped still counts.
+    // A `Scoped` in parts: its copies would cost more than the rest of it.
     #[pin]
     inner: F,
+    leave: Leave,
     operation: Operation<X>,
     framework: PhantomData<fn() -> W>,
 }
 
 impl<F, X: Exchange, W> ResponseFuture<F, X, W> {
     /// Runs `inner` in `operation`.
+    #[inline]
     pub const fn new(inner: F, operation: Operation<X>) -> Self {
         Self {
             inner,
+            leave: Leave::new(),
             operation,
             framework: PhantomData,
         }
@@ -48,6 +51,7 @@ where
 {
     type Output = Result<Response<W::Body>, E>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let operation = this.operation;
@@ -68,6 +72,15 @@ where
     }
 }
 
+#[pinned_drop]
+impl<F, X: Exchange, W> PinnedDrop for ResponseFuture<F, X, W> {
+    #[inline]
+    fn drop(self: Pin<&mut Self>) {
+        let this = self.project();
+        this.leave.enter(this.operation);
+    }
+}
+
 /// Ends the operation with the answer's head, or hands it on to the answer's body.
 fn head<W, X, B>(response: Response<B>, operation: &mut Operation<X>) -> Response<W::Body>
 where
@@ -76,19 +89,25 @@ where
     B: Body,
 {
     let Some(exchange) = operation.record_mut() else {
+        if operation.context().is_none() {
+            return response.map(W::untouched);
+        }
         // What a streamed body still does is done in its sender's context.
-        let is_plain = operation.context().is_none();
+        let passing = operation.take();
         return response.map(|body| {
-            if is_plain || is_small(&body, UNTOUCHED_UP_TO) {
+            if is_small(&body, UNTOUCHED_UP_TO) {
                 W::untouched(body)
             } else {
-                W::wrapped(InstrumentedBody::new(body, operation.take()))
+                W::wrapped(InstrumentedBody::new(body, passing))
             }
         });
     };
     let (mut head, body) = response.into_parts();
     let ends = exchange.head(&head) || is_small(&body, exchange.untouched_up_to());
-    exchange.streamed().is_uncounted |= is_small(&body, exchange.uncounted_up_to());
+    if !ends {
+        exchange.watched(&head);
+        exchange.streamed().is_uncounted |= is_small(&body, exchange.uncounted_up_to());
+    }
     let outcome = exchange.outcome();
     if let Some(name) = exchange.trace_id_header().cloned() {
         tell_trace_id(&operation.span_context(), name, &mut head.headers);

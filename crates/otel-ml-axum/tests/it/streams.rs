@@ -12,6 +12,7 @@ use http::Version;
 use http_body_util::BodyExt as _;
 use otel_ml_axum::MlSpan;
 use otel_ml_axum::otel_ml;
+use otel_ml_axum::otel_ml::opentelemetry::trace::Status;
 use otel_ml_testing::{SpanExt as _, SpansExt as _, TestTelemetry, assert_ended_once, assert_tree};
 use tokio::sync::{Mutex, Notify, mpsc};
 
@@ -248,4 +249,72 @@ async fn a_failing_stream_is_the_servers_error() {
         "axum's own error type"
     );
     assert!(!spans.root().has("ml.cancel.reason"));
+}
+
+/// Over HTTP/1 hyper asks a body for no more than was announced, and drops it without having
+/// heard of its end; for an answer without content it asks nothing.
+#[tokio::test]
+async fn an_answer_that_was_sent_whole_is_not_cancelled() {
+    let chunks = || {
+        stream::iter([
+            Ok::<_, std::io::Error>(Bytes::from(vec![7; 40_000])),
+            Ok(Bytes::from(vec![7; 40_000])),
+        ])
+    };
+    for version in [Version::HTTP_11, Version::HTTP_2] {
+        for (status, length) in [(200, Some(80_000)), (200, None), (204, None), (304, None)] {
+            let test = TestTelemetry::new();
+            let handler = async move || {
+                let mut response = http::Response::builder().status(status);
+                if let Some(length) = length {
+                    response = response.header("content-length", length);
+                }
+                response.body(Body::from_stream(chunks())).unwrap()
+            };
+            let router = Router::new().route("/", get(handler));
+            let server = serve(router.layer(layer(&test).build())).await;
+            let mut connection = Connection::open(server, version).await;
+            let response = connection.send(request_to(server, "/")).await.unwrap();
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            // Over HTTP/2 a body that should not be there is sent all the same.
+            if status == 200 {
+                assert_eq!(body.len(), 80_000, "{version:?}");
+            }
+            let spans = test.wait_for_spans(1).await;
+            let span = spans.root();
+            assert_eq!(
+                span.status,
+                Status::Unset,
+                "{version:?} {status} {length:?}"
+            );
+            assert!(!span.has("error.type") && !span.has("ml.cancel.reason"));
+            let duration = test.metrics();
+            let duration = duration.histogram("http.server.request.duration");
+            assert_eq!(duration.without("error.type").count(), 1);
+        }
+    }
+}
+
+/// As long as not all of it has come, it is.
+#[tokio::test]
+async fn an_announced_length_that_is_not_reached_is_no_end() {
+    let test = TestTelemetry::new();
+    let stream = || {
+        stream::iter([Ok::<_, std::io::Error>(Bytes::from(vec![7; 40_000]))])
+            .chain(stream::pending())
+    };
+    let handler = async move || ([("content-length", "80000")], Body::from_stream(stream()));
+    let server = serve(
+        Router::new()
+            .route("/", get(handler))
+            .layer(layer(&test).build()),
+    )
+    .await;
+    let mut connection = Connection::open(server, Version::HTTP_11).await;
+    let response = connection.send(request_to(server, "/")).await.unwrap();
+    let mut body = response.into_body();
+    body.frame().await.unwrap().unwrap();
+    connection.cut();
+    let spans = test.wait_for_spans(1).await;
+    assert_eq!(spans.root().str("ml.cancel.reason"), "dropped");
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Buf;
 use http::header::HeaderMap;
-use http::{Request, response};
+use http::{Request, StatusCode, response};
 use otel_ml_tower::otel_ml::hooks::AllHooks;
 use otel_ml_tower::otel_ml::opentelemetry::trace::SpanKind;
 use otel_ml_tower::otel_ml::opentelemetry::{Context, KeyValue};
@@ -22,6 +22,7 @@ use super::layer::ClientOptions;
 use crate::body::count_messages;
 use crate::call::{Call, failed_with, whole};
 use crate::method::Called;
+use crate::status;
 use crate::target::Target;
 
 /// One call being made: what its metrics need, and what is learnt of its answer.
@@ -151,6 +152,7 @@ impl<H> Exchange for ClientExchange<H> {
 
     fn head(&mut self, head: &response::Parts) -> bool {
         self.peer = head.extensions.get().copied();
+        self.call.is_foreign = head.status != StatusCode::OK || !status::is_grpc(&head.headers);
         self.call.head(head, &self.options.common.response_headers)
     }
 
@@ -186,8 +188,12 @@ impl<H> Exchange for ClientExchange<H> {
 }
 
 impl<H> Record for ClientExchange<H> {
+    /// tonic's client reads no further where a page is not gRPC's, and says so to its caller.
     fn dropped(&self) -> Outcome {
-        self.call.dropped()
+        match self.call.status() {
+            Some(code) if self.call.is_foreign && !self.call.is_overdue() => rule(&self.call, code),
+            _ => self.call.dropped(),
+        }
     }
 
     fn record(&mut self, end: &mut End<'_>) {

@@ -14,7 +14,7 @@ use otel_ml_tonic::{OtelMlClientLayer, OtelMlLayer};
 use tonic::body::Body;
 use tower::{Layer as _, ServiceExt as _};
 
-use crate::support::{Echo, SAMPLED, TRACE, echo};
+use crate::support::{Echo, Kind, SAMPLED, TRACE, asking, call, echo};
 
 /// A router that has both may carry one layer.
 #[tokio::test]
@@ -51,6 +51,38 @@ async fn plain_http_beside_grpc_is_not_recorded_and_its_context_is_passed_on() {
     assert!(test.spans().is_empty() && test.open_spans().is_empty());
     assert!(!test.metrics().has("rpc.server.call.duration"));
     assert_eq!(*seen.lock().unwrap(), [TRACE; 3]);
+}
+
+/// tonic's client gives up on such a page at its first frame, and drops the rest.
+#[tokio::test]
+async fn a_proxys_page_that_tonic_reads_no_further_is_an_error_and_no_cancellation() {
+    for (http, kind, status) in [
+        (200, "text/html", "UNKNOWN"),
+        (500, "text/html", "UNKNOWN"),
+        (502, "text/html", "UNAVAILABLE"),
+        (503, "application/grpc", "UNAVAILABLE"),
+        (401, "text/html", "UNAUTHENTICATED"),
+    ] {
+        let test = TestTelemetry::new();
+        let proxy = tower::service_fn(move |_: http::Request<Body>| {
+            let answer = http::Response::builder()
+                .status(http)
+                .header("content-type", kind);
+            let frames = ["<html>no ", "gateway</html>"]
+                .map(|text| Ok::<_, Infallible>(Frame::data(bytes::Bytes::from(text))));
+            let page = Body::new(http_body_util::StreamBody::new(futures_util::stream::iter(
+                frames,
+            )));
+            std::future::ready(Ok::<_, Infallible>(answer.body(page).unwrap()))
+        });
+        let layer = OtelMlClientLayer::builder().telemetry(test.telemetry());
+        let error = call(layer.build().layer(proxy), Kind::Unary, asking(["a"])).await;
+        assert!(error.is_err(), "{http}");
+        let span = test.wait_for_spans(1).await.remove(0);
+        assert_eq!(span.str("rpc.status_code"), status, "{http}");
+        assert_eq!(span.str("error.type"), status, "{http}");
+        assert!(!span.has("ml.cancel.reason"), "{http}");
+    }
 }
 
 /// What a proxy answers in the server's place is a status, and no cut stream.

@@ -190,6 +190,10 @@ impl<H> Exchange for ClientExchange<H> {
         UNTOUCHED_UP_TO
     }
 
+    fn watched(&mut self, head: &response::Parts) {
+        self.streamed.announce(&head.headers);
+    }
+
     fn streamed(&mut self) -> &mut Streamed {
         &mut self.streamed
     }
@@ -210,7 +214,7 @@ impl<H> Exchange for ClientExchange<H> {
 impl<H> Record for ClientExchange<H> {
     fn dropped(&self) -> Outcome {
         match self.outcome() {
-            Outcome::Ok => Outcome::Cancelled(CancelReason::Dropped),
+            Outcome::Ok if !self.streamed.is_whole() => Outcome::Cancelled(CancelReason::Dropped),
             known => known,
         }
     }

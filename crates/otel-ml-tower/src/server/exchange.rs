@@ -249,7 +249,8 @@ impl<H> Exchange for ServerExchange<H> {
         &self.options.common
     }
 
-    /// An upgraded connection, a tunnel and the answer to a `HEAD` end at their head.
+    /// An upgraded connection, a tunnel, the answer to a `HEAD` and one that has no content by its
+    /// status end at their head: no server asks for a body then.
     fn head(&mut self, head: &response::Parts) -> bool {
         self.status = Some(head.status);
         let recorded = &self.options.common.response_headers;
@@ -263,9 +264,11 @@ impl<H> Exchange for ServerExchange<H> {
             self.extra.get_or_insert_default().response_headers = headers;
         }
         let is_tunnel = self.method == Method::CONNECT.as_str() && head.status.is_success();
-        head.status == StatusCode::SWITCHING_PROTOCOLS
-            || is_tunnel
-            || self.method == Method::HEAD.as_str()
+        let ends = matches!(
+            head.status,
+            StatusCode::SWITCHING_PROTOCOLS | StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+        );
+        ends || is_tunnel || self.method == Method::HEAD.as_str()
     }
 
     fn trace_id_header(&self) -> Option<&HeaderName> {
@@ -274,6 +277,10 @@ impl<H> Exchange for ServerExchange<H> {
 
     fn untouched_up_to(&self) -> u64 {
         self.options.untouched_up_to
+    }
+
+    fn watched(&mut self, head: &response::Parts) {
+        self.streamed.announce(&head.headers);
     }
 
     fn streamed(&mut self) -> &mut Streamed {
@@ -366,7 +373,7 @@ impl<H> Record for ServerExchange<H> {
 
     fn dropped(&self) -> Outcome {
         match self.outcome() {
-            Outcome::Ok => Outcome::Cancelled(CancelReason::Dropped),
+            Outcome::Ok if !self.streamed.is_whole() => Outcome::Cancelled(CancelReason::Dropped),
             known => known,
         }
     }

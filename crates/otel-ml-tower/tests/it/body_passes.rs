@@ -1,6 +1,5 @@
 //! What a layer must leave as it is of an answer's body, and which bodies it need not watch.
 
-use bytes::Bytes;
 use http::{HeaderMap, Response};
 use http_body::{Body as _, SizeHint};
 use http_body_util::BodyExt as _;
@@ -110,15 +109,4 @@ fn the_answer_to_a_head_request_ends_at_its_head() {
     );
     assert!(!test.spans().root().is_error());
     assert_eq!(response.body().size_hint().exact(), Some(2 << 30));
-}
-
-#[test]
-fn e18_a_body_taken_out_ends_its_span_as_cancelled() {
-    let test = TestTelemetry::new();
-    let body = MockBody::new().data("a");
-    let response = head_of(&server(&test).build(), get(&[]), Response::new(body));
-    let inner = response.into_body().into_inner();
-    let spans = test.spans();
-    assert_eq!(spans.root().str("ml.cancel.reason"), "dropped");
-    assert_eq!(run(inner.collect()).unwrap().to_bytes(), Bytes::from("a"));
 }
