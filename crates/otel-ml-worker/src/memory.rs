@@ -1,13 +1,13 @@
 //! What models hold on to: memory, caches, state.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Once};
 
-use otel_ml::opentelemetry::metrics::UpDownCounter;
 use otel_ml::opentelemetry::{KeyValue, StringValue};
 use otel_ml::semconv::ml;
-use otel_ml::{Instruments, Telemetry};
+use otel_ml::{Level, LevelOf, Telemetry};
 
-/// How many bytes something of a model's takes, told as they are now; zero when dropped.
+/// How many bytes something of a model's takes, asked for when metrics are collected; none once
+/// it is dropped. What is told before there is a meter provider counts once there is one.
 ///
 /// ```
 /// use otel_ml_worker::ModelBytes;
@@ -21,88 +21,29 @@ use otel_ml::{Instruments, Telemetry};
 /// # Cardinality
 /// The model is a metric label.
 #[derive(Debug)]
-pub struct ModelBytes {
-    telemetry: Telemetry,
-    label: [KeyValue; 1],
-    which: Which,
-    /// What the instrument has been told.
-    told: AtomicI64,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Which {
-    Weights,
-    State,
-    CacheUsage,
-    CacheLimit,
-}
-
-impl Which {
-    const fn instrument(self, instruments: &Instruments) -> &UpDownCounter<i64> {
-        match self {
-            Self::Weights => &instruments.ml_model_memory_usage,
-            Self::State => &instruments.ml_model_state_size,
-            Self::CacheUsage => &instruments.ml_kv_cache_usage,
-            Self::CacheLimit => &instruments.ml_kv_cache_limit,
-        }
-    }
-}
+pub struct ModelBytes(Held);
 
 impl ModelBytes {
     /// The memory that its weights take: `ml.model.memory.usage`.
     pub fn of_weights(model: impl Into<StringValue>) -> Self {
-        Self::new(Which::Weights, model.into())
+        Self(Held::new(LevelOf::ModelMemory, model.into(), None))
     }
 
     /// What it keeps across requests, such as caches and aggregates: `ml.model.state.size`.
     pub fn of_state(model: impl Into<StringValue>) -> Self {
-        Self::new(Which::State, model.into())
-    }
-
-    fn new(which: Which, model: StringValue) -> Self {
-        Self {
-            telemetry: Telemetry::current(),
-            label: [KeyValue::new(ml::MODEL_NAME, model)],
-            which,
-            told: AtomicI64::new(0),
-        }
+        Self(Held::new(LevelOf::ModelState, model.into(), None))
     }
 
     /// Records through `telemetry` in place of that of the operation around, or the global one.
+    /// Nothing may have been [`set`](Self::set) yet.
     #[must_use]
-    pub fn telemetry(mut self, telemetry: Telemetry) -> Self {
-        self.telemetry = telemetry;
-        self
+    pub fn telemetry(self, telemetry: Telemetry) -> Self {
+        Self(self.0.telemetry(telemetry))
     }
 
     /// It takes so many bytes now.
-    ///
-    /// What is told before there is a meter provider is lost: install the providers first, or
-    /// tell it again.
     pub fn set(&self, bytes: u64) {
-        // Weights are told once, so it may not be left to the next time to look for a provider.
-        self.tell(bytes, self.telemetry.instruments_now());
-    }
-
-    fn tell(&self, bytes: u64, instruments: Option<&Instruments>) {
-        let Some(instruments) = instruments else {
-            return;
-        };
-        let now = i64::try_from(bytes).unwrap_or(i64::MAX);
-        let difference = now.saturating_sub(self.told.swap(now, Ordering::Relaxed));
-        if difference != 0 {
-            self.which
-                .instrument(instruments)
-                .add(difference, &self.label);
-        }
-    }
-}
-
-impl Drop for ModelBytes {
-    fn drop(&mut self) {
-        if *self.told.get_mut() != 0 {
-            self.set(0);
-        }
+        self.0.set(bytes);
     }
 }
 
@@ -115,60 +56,62 @@ impl Drop for ModelBytes {
 /// cache.set(2_000_000_000); // after each step, or every so many
 /// ```
 ///
-/// One for each model in a process: those of two caches add up in usage and limit, but the
-/// utilization is that of the one that told it last.
+/// Those of one model in a process add up. One with a limit of 0 has neither limit nor utilization.
 ///
 /// # Cardinality
 /// The model is a metric label.
 #[derive(Debug)]
-pub struct KvCache {
-    usage: ModelBytes,
-    limit: ModelBytes,
-    bytes: u64,
-}
+pub struct KvCache(Held);
 
 impl KvCache {
     /// The cache of `model`, which may hold `limit` bytes.
     pub fn new(model: impl Into<StringValue>, limit: u64) -> Self {
-        let model = model.into();
-        Self {
-            usage: ModelBytes::new(Which::CacheUsage, model.clone()),
-            limit: ModelBytes::new(Which::CacheLimit, model),
-            bytes: limit,
-        }
+        let limit = (limit > 0).then_some(limit);
+        Self(Held::new(LevelOf::KvCache, model.into(), limit))
     }
 
     /// Records through `telemetry` in place of that of the operation around, or the global one.
+    /// Nothing may have been [`set`](Self::set) yet.
     #[must_use]
-    pub fn telemetry(mut self, telemetry: Telemetry) -> Self {
-        self.usage.telemetry = telemetry.clone();
-        self.limit.telemetry = telemetry;
-        self
+    pub fn telemetry(self, telemetry: Telemetry) -> Self {
+        Self(self.0.telemetry(telemetry))
     }
 
     /// It holds so many bytes now.
     pub fn set(&self, bytes: u64) {
-        // Told again with every step: one look at the usual pace is enough.
-        let instruments = self.usage.telemetry.instruments();
-        self.limit.tell(self.bytes, instruments);
-        self.usage.tell(bytes, instruments);
-        if let Some(instruments) = instruments.filter(|_| self.bytes > 0) {
-            #[allow(
-                clippy::cast_precision_loss,
-                reason = "a share needs no more than 52 bits"
-            )]
-            let share = bytes as f64 / self.bytes as f64;
-            instruments
-                .ml_kv_cache_utilization
-                .record(share, &self.usage.label);
-        }
+        self.0.set(bytes);
     }
 }
 
-impl Drop for KvCache {
-    fn drop(&mut self) {
-        if *self.usage.told.get_mut() != 0 {
-            self.set(0);
+/// What is held, and whose metrics tell it from the first time on that it is set.
+#[derive(Debug)]
+struct Held {
+    telemetry: Telemetry,
+    of: LevelOf,
+    level: Arc<Level>,
+    watched: Once,
+}
+
+impl Held {
+    fn new(of: LevelOf, model: StringValue, limit: Option<u64>) -> Self {
+        let labels = vec![KeyValue::new(ml::MODEL_NAME, model)];
+        Self {
+            telemetry: Telemetry::current(),
+            of,
+            level: Arc::new(Level::new(labels, limit)),
+            watched: Once::new(),
         }
+    }
+
+    fn telemetry(self, telemetry: Telemetry) -> Self {
+        Self { telemetry, ..self }
+    }
+
+    fn set(&self, bytes: u64) {
+        self.level.set(bytes);
+        self.watched
+            .call_once(|| self.telemetry.watch(self.of, &self.level));
+        // Where nothing else is recorded, this is who finds the provider.
+        let _ = self.telemetry.instruments();
     }
 }

@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use otel_ml::opentelemetry::{Context, KeyValue};
 use otel_ml::semconv::ml;
-use otel_ml::{CancelReason, QueueLevel, Telemetry, queue_wait_span};
+use otel_ml::{CancelReason, LabelSet, Level, LevelOf, Telemetry, queue_wait_span};
 
 use crate::carry::attach_anywhere;
 use crate::job::Job;
@@ -19,7 +19,7 @@ use crate::traced::Traced;
 /// | recorded | |
 /// |---|---|
 /// | `ml.queue.wait.duration` | from [`traced`](Self::traced) or [`job`](Self::job) to the opening, or the start |
-/// | `ml.queue.size`, `ml.queue.limit` | while somebody holds the queue, if it has a name |
+/// | `ml.queue.size`, `ml.queue.limit` | while somebody holds the queue |
 /// | span `queue_wait` | on request, see [`queue_wait_span`](QueueBuilder::queue_wait_span) |
 ///
 /// ```
@@ -41,47 +41,27 @@ pub struct Queue(Arc<State>);
 
 struct State {
     telemetry: Telemetry,
-    level: Arc<QueueLevel>,
-    has_name: bool,
+    level: Arc<Level>,
+    waits: OnceLock<LabelSet>,
     wants_span: bool,
-    watched: OnceLock<()>,
 }
 
 impl Queue {
     /// A queue named `name` with settings of its own.
     pub fn builder(name: impl Into<Cow<'static, str>>) -> QueueBuilder {
         QueueBuilder {
-            name: Some(name.into()),
+            name: name.into(),
             system: ml::queue_system::TASK,
-            telemetry: None,
+            telemetry: Telemetry::global(),
             limit: None,
             wants_span: false,
         }
     }
 
-    /// The queue of work that was not given one: without a name, and so without a size. It
-    /// records by the telemetry of the operation around it.
-    pub(crate) fn unnamed() -> Self {
-        static GLOBAL: LazyLock<Queue> = LazyLock::new(|| Queue::without_name(Telemetry::global()));
-        let telemetry = Telemetry::current();
-        if telemetry.is_global() {
-            GLOBAL.clone()
-        } else {
-            Self::without_name(telemetry)
-        }
-    }
-
-    fn without_name(telemetry: Telemetry) -> Self {
-        let builder = QueueBuilder {
-            name: None,
-            ..Self::builder("")
-        };
-        builder.telemetry(telemetry).build()
-    }
-
     /// `item` with the current context and the time: put it into the queue.
+    #[inline]
     pub fn traced<T>(&self, item: T) -> Traced<T> {
-        Traced::new_in(self, item)
+        Traced::with(Ticket::of(self), item)
     }
 
     /// A job that is handed to whatever works on this queue, and the span that it will have.
@@ -89,35 +69,24 @@ impl Queue {
     /// # Cardinality
     /// The name is a span's name: of low cardinality.
     pub fn job(&self, name: impl Into<Cow<'static, str>>) -> Job {
-        Job::new(Ticket::new(self), name.into())
+        Job::new(Ticket::of(self), name.into())
     }
 
     /// How many wait in it.
     #[must_use]
     pub fn size(&self) -> i64 {
-        self.0.level.size()
+        self.0.level.now()
     }
 
-    /// Where it records.
-    #[must_use]
-    pub fn telemetry(&self) -> &Telemetry {
-        &self.0.telemetry
-    }
-
-    /// Has the level collected, once there are instruments. A queue without a name has none.
     #[inline]
-    fn watch(&self) {
-        if self.0.has_name && self.0.watched.get().is_none() {
-            self.watch_now();
-        }
-    }
-
-    #[cold]
-    fn watch_now(&self) {
+    fn record_wait(&self, seconds: f64) {
         if let Some(instruments) = self.0.telemetry.instruments() {
-            self.0
-                .watched
-                .get_or_init(|| instruments.ml_queues.watch(&self.0.level));
+            let histogram = &instruments.ml_queue_wait_duration;
+            let waits = self.0.waits.get_or_init(|| {
+                let labels = self.0.level.labels();
+                LabelSet::new(histogram, labels)
+            });
+            waits.record(histogram, seconds);
         }
     }
 }
@@ -134,9 +103,9 @@ impl fmt::Debug for Queue {
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct QueueBuilder {
-    name: Option<Cow<'static, str>>,
+    name: Cow<'static, str>,
     system: &'static str,
-    telemetry: Option<Telemetry>,
+    telemetry: Telemetry,
     limit: Option<u64>,
     wants_span: bool,
 }
@@ -150,10 +119,7 @@ impl QueueBuilder {
 
     /// Records through `telemetry` in place of the global providers.
     pub fn telemetry(self, telemetry: Telemetry) -> Self {
-        Self {
-            telemetry: Some(telemetry),
-            ..self
-        }
+        Self { telemetry, ..self }
     }
 
     /// How many it can hold, for `ml.queue.limit`. It is told, not enforced.
@@ -176,67 +142,97 @@ impl QueueBuilder {
     /// The queue.
     #[must_use]
     pub fn build(self) -> Queue {
-        let mut labels = vec![KeyValue::new(ml::QUEUE_SYSTEM, self.system)];
-        let has_name = self.name.is_some();
-        labels.extend(self.name.map(|name| KeyValue::new(ml::QUEUE_NAME, name)));
+        let labels = vec![
+            KeyValue::new(ml::QUEUE_SYSTEM, self.system),
+            KeyValue::new(ml::QUEUE_NAME, self.name),
+        ];
+        let level = Arc::new(Level::new(labels, self.limit));
+        self.telemetry.watch(LevelOf::Queue, &level);
         Queue(Arc::new(State {
-            telemetry: self.telemetry.unwrap_or_default(),
-            level: Arc::new(QueueLevel::new(labels, self.limit)),
-            has_name,
+            telemetry: self.telemetry,
+            level,
+            waits: OnceLock::new(),
             wants_span: self.wants_span,
-            watched: OnceLock::new(),
         }))
     }
 }
 
 /// What an item or a job takes into a queue: where it comes from, and since when it waits.
 pub(crate) struct Ticket {
-    pub(crate) queue: Queue,
+    /// None has no name, and so no size.
+    queue: Option<Queue>,
     pub(crate) cx: Context,
-    since: Instant,
-    is_waiting: bool,
+    /// None once it waits no longer.
+    since: Option<Instant>,
 }
 
 impl Ticket {
     #[inline]
-    pub(crate) fn new(queue: &Queue) -> Self {
-        queue.0.level.enter();
-        queue.watch();
+    fn of(queue: &Queue) -> Self {
+        queue.0.level.add(1);
+        // Metrics that are there from now on tell also of a queue that nobody takes from.
+        let _ = queue.0.telemetry.instruments();
+        Self::new(Some(queue.clone()))
+    }
+
+    /// Of work that was given no queue.
+    pub(crate) fn unnamed() -> Self {
+        Self::new(None)
+    }
+
+    #[inline]
+    fn new(queue: Option<Queue>) -> Self {
         Self {
-            queue: queue.clone(),
+            queue,
             cx: Context::current(),
-            since: Instant::now(),
-            is_waiting: true,
+            since: Some(Instant::now()),
         }
     }
 
+    /// The queue's; without one that of the operation around who made it.
+    pub(crate) fn telemetry(&self) -> Telemetry {
+        match &self.queue {
+            Some(queue) => queue.0.telemetry.clone(),
+            None => Telemetry::of(&self.cx),
+        }
+    }
+
+    #[inline]
     pub(crate) fn waited(&self) -> Duration {
-        self.since.elapsed()
+        self.since.map(|since| since.elapsed()).unwrap_or_default()
     }
 
     /// It is being worked on from now. How long it waited; what is recorded of that is.
     #[inline]
     pub(crate) fn open(&mut self) -> Duration {
-        self.leave(None)
+        let waited = self.leave(None);
+        match &self.queue {
+            Some(queue) => queue.record_wait(waited.as_secs_f64()),
+            None => self.record_unnamed(waited),
+        }
+        waited
     }
 
+    #[cold]
+    fn record_unnamed(&self, waited: Duration) {
+        if let Some(instruments) = self.telemetry().instruments() {
+            let labels = [KeyValue::new(ml::QUEUE_SYSTEM, ml::queue_system::TASK)];
+            let histogram = &instruments.ml_queue_wait_duration;
+            histogram.record(waited.as_secs_f64(), &labels);
+        }
+    }
+
+    /// It waits no longer.
+    #[inline]
     fn leave(&mut self, cancelled: Option<CancelReason>) -> Duration {
-        let waited = self.since.elapsed();
-        if !std::mem::take(&mut self.is_waiting) {
-            return waited;
-        }
-        // First, as whatever processes the span is not ours and may panic.
-        self.queue.0.level.leave();
-        if self.queue.0.wants_span {
-            self.wait_span(waited, cancelled);
-        }
-        self.queue.watch();
-        if cancelled.is_none()
-            && let Some(instruments) = self.queue.0.telemetry.instruments()
-        {
-            instruments
-                .ml_queue_wait_duration
-                .record(waited.as_secs_f64(), self.queue.0.level.labels());
+        let waited = self.waited();
+        self.since = None;
+        if let Some(queue) = &self.queue {
+            // First, as whatever processes the span is not ours and may panic.
+            queue.0.level.add(-1);
+            if queue.0.wants_span {
+                self.wait_span(waited, cancelled);
+            }
         }
         waited
     }
@@ -249,13 +245,14 @@ impl Ticket {
         };
         let now = SystemTime::now();
         let since = now.checked_sub(waited).unwrap_or(now);
-        queue_wait_span(&self.queue.0.telemetry, &self.cx, since, now, cancelled);
+        queue_wait_span(&self.telemetry(), &self.cx, since, now, cancelled);
     }
 }
 
 impl Drop for Ticket {
+    #[inline]
     fn drop(&mut self) {
-        if self.is_waiting {
+        if self.since.is_some() {
             self.leave(Some(CancelReason::NeverRun));
         }
     }
@@ -264,7 +261,7 @@ impl Drop for Ticket {
 impl fmt::Debug for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ticket")
-            .field("waited", &self.since.elapsed())
+            .field("waited", &self.waited())
             .finish_non_exhaustive()
     }
 }

@@ -6,11 +6,11 @@ use std::time::Duration;
 use otel_ml::opentelemetry::{Context, ContextGuard};
 
 use crate::job::Job;
-use crate::queue::{Queue, Ticket};
+use crate::queue::Ticket;
 
 /// An item of any queue or channel, with the context in which it was put in, and the time.
 ///
-/// Made by [`Queue::traced`], or by [`Traced::new`] for a queue that has no name. Opened, it
+/// Made by [`Queue::traced`](crate::Queue::traced), or by [`Traced::new`] for a queue that has no name. Opened, it
 /// tells how long it waited, and `ml.queue.wait.duration` is recorded. Dropped unopened, it has
 /// left the queue without being worked on: no wait is recorded, and the `queue_wait` span, where
 /// there is one, says `ml.cancel.reason` = `never_run`.
@@ -35,15 +35,12 @@ pub struct Traced<T> {
 impl<T> Traced<T> {
     /// An item with the current context and the time, for a queue that has no name.
     pub fn new(item: T) -> Self {
-        Self::new_in(&Queue::unnamed(), item)
+        Self::with(Ticket::unnamed(), item)
     }
 
     #[inline]
-    pub(crate) fn new_in(queue: &Queue, item: T) -> Self {
-        Self {
-            item,
-            ticket: Ticket::new(queue),
-        }
+    pub(crate) const fn with(ticket: Ticket, item: T) -> Self {
+        Self { item, ticket }
     }
 
     /// The item, to look at while it waits: has its caller gone, which batch does it fit in?
@@ -78,7 +75,7 @@ impl<T> Traced<T> {
         let wait = ticket.open();
         Opened {
             item,
-            context: ticket.cx.clone(),
+            context: std::mem::take(&mut ticket.cx),
             wait,
         }
     }

@@ -8,7 +8,7 @@ use otel_ml::opentelemetry::trace::TraceContextExt as _;
 use otel_ml::semconv::ml;
 use otel_ml::{Outcome, Telemetry, stage};
 use otel_ml_testing::{SpansExt as _, TestTelemetry, assert_tree};
-use otel_ml_worker::{BatchOperation, ModelBytes, Queue, Trigger, job, spawn};
+use otel_ml_worker::{BatchOperation, KvCache, ModelBytes, Queue, Trigger, job, spawn};
 
 #[expect(
     clippy::disallowed_methods,
@@ -27,10 +27,15 @@ async fn e26_what_was_made_first_records_once_providers_are_there() {
     weights.set(7);
     // A handle that has looked in vain so often that it has become slow to look again.
     let patient = Telemetry::builder().build();
-    let once = ModelBytes::of_state("once").telemetry(patient);
+    let state = ModelBytes::of_state("m").telemetry(patient);
     for bytes in 0..70 {
-        once.set(bytes);
+        state.set(bytes);
     }
+    let cache = KvCache::new("m", 10);
+    cache.set(5);
+    let gone = ModelBytes::of_weights("gone");
+    gone.set(7);
+    drop(gone);
     let early = queue.traced(1);
     let early_job = queue.job("early");
     let unstarted = job("unstarted");
@@ -55,12 +60,19 @@ async fn e26_what_was_made_first_records_once_providers_are_there() {
     drop(unstarted.run_infallible(async {}));
     let (batch, items) = batches.start(Trigger::Size, vec![early, late]);
     batch.finish(Outcome::Ok);
-    weights.set(8);
-    once.set(9);
-    assert_eq!(level(ml::metric::MODEL_STATE_SIZE.name), 9);
     assert_eq!((items, queue.size()), (vec![1, 2], 0));
     assert_eq!(level(ml::metric::QUEUE_SIZE.name), 0);
-    assert_eq!(level(ml::metric::MODEL_MEMORY_USAGE.name), 8);
+    // What was told once, and never again, is not lost.
+    let of_m = |name: &'static str| test.metrics().sum(name).with(ml::MODEL_NAME, "m").int();
+    assert_eq!(of_m(ml::metric::MODEL_MEMORY_USAGE.name), 7);
+    assert_eq!(of_m(ml::metric::MODEL_STATE_SIZE.name), 69);
+    assert_eq!(of_m(ml::metric::KV_CACHE_USAGE.name), 5);
+    weights.set(8);
+    assert_eq!(of_m(ml::metric::MODEL_MEMORY_USAGE.name), 8);
+    drop((weights, state, cache));
+    for metric in [ml::metric::MODEL_MEMORY_USAGE, ml::metric::MODEL_STATE_SIZE] {
+        test.metrics().sum(metric.name).assert_zero();
+    }
     let spans = test.spans();
     assert_eq!(spans.named("batch requests").links.links.len(), 1);
     assert_tree!(spans, {

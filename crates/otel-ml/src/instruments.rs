@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::{AsyncInstrument, Counter, Gauge, Histogram, Meter, UpDownCounter};
+use opentelemetry::metrics::{AsyncInstrument, Counter, Histogram, Meter};
 use otel_ml_semconv::{Metric, db, gen_ai, http, messaging, ml, rpc, url};
 
 use crate::label_sets::LabelSets;
-use crate::queue::Queues;
+use crate::levels::Levels;
 use crate::readings::Readings;
 
 /// The labels of one measurement, on the stack.
@@ -63,8 +63,6 @@ pub struct Instruments {
     pub ml_inference_duration: Histogram<f64>,
     /// [`ml::metric::QUEUE_WAIT_DURATION`]
     pub ml_queue_wait_duration: Histogram<f64>,
-    /// [`ml::metric::QUEUE_SIZE`] and [`ml::metric::QUEUE_LIMIT`]
-    pub ml_queues: Queues,
     /// [`ml::metric::CONSUMER_LAG`]
     pub ml_consumer_lag: Readings,
     /// [`ml::metric::CONSUMER_FETCH_QUEUE_SIZE`]
@@ -77,35 +75,33 @@ pub struct Instruments {
     pub ml_prediction_confidence: Histogram<f64>,
     /// [`ml::metric::MODEL_LOAD_DURATION`]
     pub ml_model_load_duration: Histogram<f64>,
-    /// [`ml::metric::MODEL_MEMORY_USAGE`]
-    pub ml_model_memory_usage: UpDownCounter<i64>,
-    /// [`ml::metric::MODEL_STATE_SIZE`]
-    pub ml_model_state_size: UpDownCounter<i64>,
-    /// [`ml::metric::KV_CACHE_USAGE`]
-    pub ml_kv_cache_usage: UpDownCounter<i64>,
-    /// [`ml::metric::KV_CACHE_LIMIT`]
-    pub ml_kv_cache_limit: UpDownCounter<i64>,
-    /// [`ml::metric::KV_CACHE_UTILIZATION`]
-    pub ml_kv_cache_utilization: Gauge<f64>,
     /// [`ml::metric::PROPAGATION_ANOMALIES`]
     pub propagation_anomalies: Counter<u64>,
+    /// What is asked for when metrics are collected: see [`LevelOf`](crate::LevelOf).
+    pub(crate) levels: Arc<Levels>,
 }
 
 impl Instruments {
     pub(crate) fn new(meter: &Meter) -> Self {
-        Self::with(meter, ActiveRequests::new(meter), Queues::new(meter))
+        let levels = Arc::<Levels>::default();
+        levels.observe_by(meter);
+        Self::with(meter, ActiveRequests::new(meter), levels)
     }
 
-    /// The instruments, if somebody reads what is recorded. The API's no-op meter drops the
-    /// callback of an observable instrument at once; an SDK keeps it, unless a view drops the
-    /// instrument: hence two are asked.
+    /// Those of the global meter, if somebody reads what is recorded. The API's no-op meter drops
+    /// the callback of an observable instrument at once; an SDK keeps it, unless a view drops the
+    /// instrument: hence several are asked.
     pub(crate) fn if_observed(meter: &Meter) -> Option<Self> {
-        let (requests, queues) = (ActiveRequests::new(meter), Queues::new(meter));
-        let is_observed = requests.is_observed() || queues.is_observed();
-        is_observed.then(|| Self::with(meter, requests, queues))
+        let (requests, levels) = (ActiveRequests::new(meter), Levels::global());
+        let is_observed = levels.observe_by(meter) || requests.is_observed();
+        is_observed.then(|| Self::with(meter, requests, Arc::clone(levels)))
     }
 
-    fn with(meter: &Meter, http_server_active_requests: ActiveRequests, ml_queues: Queues) -> Self {
+    fn with(
+        meter: &Meter,
+        http_server_active_requests: ActiveRequests,
+        levels: Arc<Levels>,
+    ) -> Self {
         Self {
             http_server_request_duration: seconds(meter, &http::metric::SERVER_REQUEST_DURATION),
             http_server_request_labels: LabelSets::new(),
@@ -159,7 +155,6 @@ impl Instruments {
             ml_stage_duration: seconds(meter, &ml::metric::STAGE_DURATION),
             ml_inference_duration: seconds(meter, &ml::metric::INFERENCE_DURATION),
             ml_queue_wait_duration: seconds(meter, &ml::metric::QUEUE_WAIT_DURATION),
-            ml_queues,
             ml_consumer_lag: Readings::new(meter, &ml::metric::CONSUMER_LAG),
             ml_consumer_fetch_queue_size: Readings::new(
                 meter,
@@ -169,12 +164,8 @@ impl Instruments {
             ml_cache_lookups: counter(meter, &ml::metric::CACHE_LOOKUPS),
             ml_prediction_confidence: seconds(meter, &ml::metric::PREDICTION_CONFIDENCE),
             ml_model_load_duration: seconds(meter, &ml::metric::MODEL_LOAD_DURATION),
-            ml_model_memory_usage: up_down(meter, &ml::metric::MODEL_MEMORY_USAGE),
-            ml_model_state_size: up_down(meter, &ml::metric::MODEL_STATE_SIZE),
-            ml_kv_cache_usage: up_down(meter, &ml::metric::KV_CACHE_USAGE),
-            ml_kv_cache_limit: up_down(meter, &ml::metric::KV_CACHE_LIMIT),
-            ml_kv_cache_utilization: gauge(meter, &ml::metric::KV_CACHE_UTILIZATION),
             propagation_anomalies: counter(meter, &ml::metric::PROPAGATION_ANOMALIES),
+            levels,
         }
     }
 }
@@ -201,22 +192,6 @@ fn sizes(meter: &Meter, metric: &Metric) -> Histogram<u64> {
 fn counter(meter: &Meter, metric: &Metric) -> Counter<u64> {
     meter
         .u64_counter(metric.name)
-        .with_unit(metric.unit)
-        .with_description(metric.description)
-        .build()
-}
-
-fn up_down(meter: &Meter, metric: &Metric) -> UpDownCounter<i64> {
-    meter
-        .i64_up_down_counter(metric.name)
-        .with_unit(metric.unit)
-        .with_description(metric.description)
-        .build()
-}
-
-fn gauge(meter: &Meter, metric: &Metric) -> Gauge<f64> {
-    meter
-        .f64_gauge(metric.name)
         .with_unit(metric.unit)
         .with_description(metric.description)
         .build()

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::hash::Hasher;
 
+use opentelemetry::KeyValue;
 #[cfg(feature = "bound-instruments")]
 use opentelemetry::metrics::BoundHistogram;
 use opentelemetry::metrics::Histogram;
@@ -17,20 +18,12 @@ use crate::intern::Table;
 /// `bound-instruments` the histogram keeps a place for each of these sets for good, and finds
 /// it without a look at the labels.
 pub struct LabelSets {
-    known: Box<Table<LabelSet, 512>>,
+    known: Box<Table<(Key, LabelSet), 512>>,
 }
 
 /// What tells two sets apart: the addresses of their texts, and a number. The same text at
 /// another address is a set of its own here, and the same one to the histogram.
 type Key = [usize; LabelSets::TEXTS + 1];
-
-struct LabelSet {
-    key: Key,
-    #[cfg(not(feature = "bound-instruments"))]
-    labels: Box<[opentelemetry::KeyValue]>,
-    #[cfg(feature = "bound-instruments")]
-    histogram: BoundHistogram<f64>,
-}
 
 impl LabelSets {
     /// How many texts a set is told by.
@@ -54,9 +47,9 @@ impl LabelSets {
     ) {
         let [a, b, c, d] = texts.map(|text| text.as_ptr().addr());
         let key = [a, b, c, d, number.into()];
-        let make = || Some(LabelSet::new(key, histogram, &labels()));
-        match self.known.find(hash(key), |set| set.key == key, make) {
-            Some(set) => set.record(histogram, value),
+        let make = || Some((key, LabelSet::new(histogram, &labels())));
+        match self.known.find(hash(key), |(known, _)| *known == key, make) {
+            Some((_, set)) => set.record(histogram, value),
             None => histogram.record(value, &labels()),
         }
     }
@@ -70,30 +63,48 @@ fn hash(key: Key) -> u64 {
     hasher.finish()
 }
 
+/// One label set of a histogram, made once.
+///
+/// With the feature `bound-instruments` the histogram keeps a place for it for good, and finds
+/// it without a look at the labels.
+#[derive(Debug)]
+pub struct LabelSet {
+    #[cfg(not(feature = "bound-instruments"))]
+    labels: Box<[KeyValue]>,
+    #[cfg(feature = "bound-instruments")]
+    histogram: BoundHistogram<f64>,
+}
+
 #[cfg(not(feature = "bound-instruments"))]
 impl LabelSet {
-    fn new(key: Key, _histogram: &Histogram<f64>, labels: &Labels) -> Self {
+    /// `labels` of `histogram`.
+    #[must_use]
+    pub fn new(_histogram: &Histogram<f64>, labels: &[KeyValue]) -> Self {
         Self {
-            key,
-            labels: labels.iter().cloned().collect(),
+            labels: labels.into(),
         }
     }
 
-    fn record(&self, histogram: &Histogram<f64>, value: f64) {
+    /// Records `value` in `histogram`, which must be the one that the set was made for.
+    #[inline]
+    pub fn record(&self, histogram: &Histogram<f64>, value: f64) {
         histogram.record(value, &self.labels);
     }
 }
 
 #[cfg(feature = "bound-instruments")]
 impl LabelSet {
-    fn new(key: Key, histogram: &Histogram<f64>, labels: &Labels) -> Self {
+    /// `labels` of `histogram`.
+    #[must_use]
+    pub fn new(histogram: &Histogram<f64>, labels: &[KeyValue]) -> Self {
         Self {
-            key,
             histogram: histogram.bind(labels),
         }
     }
 
-    fn record(&self, _histogram: &Histogram<f64>, value: f64) {
+    /// Records `value` in `histogram`, which must be the one that the set was made for.
+    #[inline]
+    pub fn record(&self, _histogram: &Histogram<f64>, value: f64) {
         self.histogram.record(value);
     }
 }
@@ -106,7 +117,6 @@ impl fmt::Debug for LabelSets {
 
 #[cfg(test)]
 mod tests {
-    use opentelemetry::KeyValue;
     use opentelemetry::metrics::MeterProvider;
     use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData};
     use opentelemetry_sdk::metrics::{InMemoryMetricExporter, SdkMeterProvider};

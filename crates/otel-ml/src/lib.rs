@@ -9,6 +9,7 @@ pub mod hooks;
 mod instruments;
 mod intern;
 mod label_sets;
+mod levels;
 pub mod messaging;
 mod ml_span;
 pub mod model;
@@ -32,7 +33,8 @@ pub use otel_ml_semconv as semconv;
 pub use attributes::Attributes;
 pub use instruments::{ActiveRequests, InFlight, Instruments, Labels};
 pub use intern::{Interner, KnownNames, SpanAndTarget, span_name};
-pub use label_sets::LabelSets;
+pub use label_sets::{LabelSet, LabelSets};
+pub use levels::{Level, LevelOf};
 pub use messaging::OtelMlConsumerLayer;
 pub use ml_span::MlSpan;
 pub use operation::{
@@ -42,7 +44,7 @@ pub use options::{
     Detail, ErrorClassifier, Inbound, Options, ParentPolicy, RecordedHeader, recorded_headers,
 };
 pub use outcome::{CancelReason, ErrorType, Outcome};
-pub use queue::{QueueLevel, Queues, queue_wait_span};
+pub use queue::queue_wait_span;
 pub use readings::{Reading, Readings, ReadingsSource};
 pub use selfcheck::{Finding, selfcheck};
 pub use stage::{Stage, StageRecord, stage};

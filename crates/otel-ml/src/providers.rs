@@ -13,6 +13,7 @@ use opentelemetry::{Context, InstrumentationScope};
 use otel_ml_semconv::SCHEMA_URL;
 
 use crate::instruments::Instruments;
+use crate::levels::Levels;
 
 /// Where a signal goes.
 pub(crate) enum Source<T> {
@@ -108,6 +109,15 @@ impl Meters {
     pub(crate) fn look_now(&self) {
         if matches!(self.source, Source::Global) && self.found.get().is_none() {
             self.look(true);
+        }
+    }
+
+    /// Where levels are kept that this meter asks for, or the global one once it is there.
+    pub(crate) fn levels(&self) -> Option<&Levels> {
+        match &self.source {
+            Source::Off => None,
+            Source::Global => Some(Levels::global()),
+            Source::Given(_) => self.get().map(|instruments| &*instruments.levels),
         }
     }
 

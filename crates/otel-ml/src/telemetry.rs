@@ -13,6 +13,7 @@ use otel_ml_semconv::{gen_ai, ml};
 use crate::carrier::{ExtractCarrier, InjectCarrier};
 use crate::instruments::Instruments;
 use crate::intern::Interner;
+use crate::levels::{Level, LevelOf};
 use crate::propagation::{Anomaly, Propagation};
 use crate::providers::{Meters, Source, Tracers, scope};
 use crate::shared::Entry;
@@ -28,7 +29,7 @@ use crate::shared::Entry;
 /// uses of a thread, or at once by a [`selfcheck`](Telemetry::selfcheck).
 ///
 /// Make one handle for a meter provider that is given, and clone it: each has gauges of its own
-/// (requests in flight, queue sizes), and of several under one name an SDK reports the last.
+/// (requests in flight, queue sizes, what models hold), and of several under one name an SDK reports the last.
 ///
 /// ```
 /// use otel_ml::Telemetry;
@@ -89,8 +90,13 @@ impl Telemetry {
     /// That of the operation around the current code, else [`global`](Self::global).
     #[must_use]
     pub fn current() -> Self {
-        Context::map_current(|cx| Entry::find(cx).map(|shared| shared.telemetry.clone()))
-            .unwrap_or_default()
+        Context::map_current(Self::of)
+    }
+
+    /// That of the nearest operation in `cx`, else [`global`](Self::global).
+    #[must_use]
+    pub fn of(cx: &Context) -> Self {
+        Entry::find(cx).map_or_else(Self::global, |shared| shared.telemetry.clone())
     }
 
     /// Whether it uses the global providers.
@@ -143,13 +149,15 @@ impl Telemetry {
         self.state().meters.get()
     }
 
-    /// The same for what is told once and not again: looks for a global meter provider that was
-    /// not there yet whether it is time to or not, which costs more than a metric.
-    #[must_use]
-    pub fn instruments_now(&self) -> Option<&Instruments> {
-        let state = self.state();
-        state.meters.look_now();
-        state.meters.get()
+    /// Has the metrics of `of` tell `level`, for as long as somebody holds it. Call it once for
+    /// each; also before there is a global meter provider, which then finds it.
+    ///
+    /// # Cardinality
+    /// The level's labels are kept for the life of the process.
+    pub fn watch(&self, of: LevelOf, level: &Arc<Level>) {
+        if let Some(levels) = self.state().meters.levels() {
+            levels.watch(of, level);
+        }
     }
 
     /// Looks for global providers that were not there yet, and at the global propagator,

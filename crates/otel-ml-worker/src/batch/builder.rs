@@ -1,7 +1,6 @@
 //! What starts a batch and the requests in it.
 
 use std::borrow::Cow;
-use std::time::Duration;
 
 use otel_ml::messaging::MAX_LINKS;
 use otel_ml::opentelemetry::trace::{SpanContext, SpanKind, TraceContextExt};
@@ -64,10 +63,9 @@ impl BatchBuilder {
         let size = requests.len() as u64;
         let mut batch = match requests.first() {
             Some(first) => {
-                let of_queue = first.ticket().queue.telemetry();
-                let telemetry = self.telemetry.as_ref().unwrap_or(of_queue);
+                let of_queue = first.ticket().telemetry();
                 self.operation(
-                    telemetry,
+                    self.telemetry.as_ref().unwrap_or(&of_queue),
                     requests.iter().map(|request| span_of(request.context())),
                 )
             }
@@ -151,19 +149,36 @@ fn span_of(cx: &Context) -> SpanContext {
 
 /// Starts the span of a request in a batch.
 fn infer(mut ticket: Ticket, batch: &SpanContext, size: u64) -> Operation<Infer> {
-    let waited: Duration = ticket.open();
-    Operation::builder(ticket.queue.telemetry(), SpanKind::Internal, "infer".into())
+    let waited = ticket.open();
+    let telemetry = ticket.telemetry();
+    let is_likely = {
+        let span = ticket.cx.span();
+        let parent = span.span_context();
+        parent.is_sampled() || !parent.is_valid()
+    };
+    let mut builder = Operation::builder(&telemetry, SpanKind::Internal, "infer".into())
         .parent(ticket.cx.clone())
-        .link(batch.clone(), Vec::new())
-        .handle(Handle::Always)
-        .start(
-            || Infer,
-            |to| {
-                to.take_keys();
-                to.push(ml::QUEUE_WAIT_DURATION, waited.as_secs_f64());
-                to.push(ml::BATCH_SIZE, i64::try_from(size).unwrap_or(i64::MAX));
-            },
-        )
+        .handle(Handle::Always);
+    if is_likely && telemetry.is_tracing() {
+        builder = builder.link(batch.clone(), Vec::new());
+    }
+    let operation = builder.start(
+        || Infer,
+        |to| {
+            to.take_keys();
+            to.push(ml::QUEUE_WAIT_DURATION, waited.as_secs_f64());
+            to.push(ml::BATCH_SIZE, i64::try_from(size).unwrap_or(i64::MAX));
+        },
+    );
+    // Below a caller that is not sampled there is hardly ever a span to link.
+    if !is_likely
+        && operation.is_recording()
+        && batch.is_valid()
+        && let Some(cx) = operation.context()
+    {
+        cx.span().add_link(batch.clone(), Vec::new());
+    }
+    operation
 }
 
 /// What a request in a batch records.

@@ -13,11 +13,11 @@ use otel_ml::semconv::ml;
 use otel_ml::{CancelReason, End, Fallible, Handle, Infallible, Operation, Outcome, Record};
 
 use crate::carry::attach_anywhere;
-use crate::queue::{Queue, Ticket};
+use crate::queue::Ticket;
 use run::Deferred;
 pub use run::RunJob;
 
-/// A job that waits in no queue of a name. See [`Queue::job`] for one that does.
+/// A job that waits in no queue of a name. See [`Queue::job`](crate::Queue::job) for one that does.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -31,7 +31,7 @@ pub use run::RunJob;
 /// # Cardinality
 /// The name is a span's name: of low cardinality.
 pub fn job(name: impl Into<Cow<'static, str>>) -> Job {
-    Job::new(Ticket::new(&Queue::unnamed()), name.into())
+    Job::new(Ticket::unnamed(), name.into())
 }
 
 /// Work that is handed over now and done elsewhere, later: the context is that of who made the
@@ -135,7 +135,7 @@ impl Job {
             name,
             attributes,
         } = self;
-        Operation::builder(ticket.queue.telemetry(), SpanKind::Internal, name)
+        Operation::builder(&ticket.telemetry(), SpanKind::Internal, name)
             .parent(ticket.cx.clone())
             .handle(Handle::Always)
             .start(JobRecord::default, |to| {

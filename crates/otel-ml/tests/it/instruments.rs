@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use opentelemetry::KeyValue;
-use otel_ml::{Instruments, QueueLevel};
+use otel_ml::{Instruments, Level, LevelOf, Telemetry};
 use otel_ml_semconv::{Instrument, Metric, db, gen_ai, http, messaging, ml, url};
-use otel_ml_testing::TestTelemetry;
+use otel_ml_testing::{Number, TestTelemetry};
 
 type Row = (Metric, fn(&Instruments));
 
@@ -16,7 +16,7 @@ macro_rules! rows {
     };
 }
 
-fn rows() -> [Row; 28] {
+fn rows() -> [Row; 23] {
     rows! {
         http::metric::SERVER_REQUEST_DURATION => http_server_request_duration.record(1.0);
         http::metric::CLIENT_REQUEST_DURATION => http_client_request_duration.record(1.0);
@@ -40,11 +40,6 @@ fn rows() -> [Row; 28] {
         ml::metric::CACHE_LOOKUPS => ml_cache_lookups.add(1);
         ml::metric::PREDICTION_CONFIDENCE => ml_prediction_confidence.record(1.0);
         ml::metric::MODEL_LOAD_DURATION => ml_model_load_duration.record(1.0);
-        ml::metric::MODEL_MEMORY_USAGE => ml_model_memory_usage.add(1);
-        ml::metric::MODEL_STATE_SIZE => ml_model_state_size.add(1);
-        ml::metric::KV_CACHE_USAGE => ml_kv_cache_usage.add(1);
-        ml::metric::KV_CACHE_LIMIT => ml_kv_cache_limit.add(1);
-        ml::metric::KV_CACHE_UTILIZATION => ml_kv_cache_utilization.record(1.0);
         ml::metric::PROPAGATION_ANOMALIES => propagation_anomalies.add(1);
     }
 }
@@ -66,11 +61,9 @@ fn each_instrument_is_the_metric_of_its_definition() {
                 assert!(metrics.is_monotonic(metric.name), "{}", metric.name);
                 assert_eq!(metrics.sum(metric.name).int(), 1);
             }
-            Instrument::UpDownCounter => {
-                assert!(!metrics.is_monotonic(metric.name), "{}", metric.name);
-                assert_eq!(metrics.sum(metric.name).int(), 1);
+            Instrument::UpDownCounter | Instrument::Gauge => {
+                panic!("{} is a level, which metrics ask for", metric.name)
             }
-            Instrument::Gauge => assert_eq!(metrics.gauge(metric.name).double(), 1.0),
         }
     }
 }
@@ -109,55 +102,90 @@ fn every_method_and_scheme_has_a_series_of_its_own() {
     let metrics = test.metrics();
     let requests = metrics.sum(http::metric::SERVER_ACTIVE_REQUESTS.name);
     assert_eq!(requests.points().len(), entered.len());
-    let all_one =
-        |point: &&otel_ml_testing::NumberPoint| point.value() == otel_ml_testing::Number::Int(1);
+    let all_one = |point: &&otel_ml_testing::NumberPoint| point.value() == Number::Int(1);
     assert!(requests.points().iter().all(all_one));
 }
 
+/// The value of a level's metric for what is called `name`, if it has one.
+fn told(test: &TestTelemetry, metric: &Metric, name: &'static str) -> Option<Number> {
+    let metrics = test.metrics();
+    if !metrics.has(metric.name) {
+        return None;
+    }
+    assert_eq!(metrics.unit(metric.name), metric.unit);
+    let points = match metric.instrument {
+        Instrument::Gauge => metrics.gauge(metric.name).with("name", name),
+        _ => {
+            assert!(!metrics.is_monotonic(metric.name), "{}", metric.name);
+            metrics.sum(metric.name).with("name", name)
+        }
+    };
+    let points = points.points();
+    assert!(points.len() < 2, "{points:?}");
+    points.first().map(|point| point.value())
+}
+
+fn watched(
+    telemetry: &Telemetry,
+    of: LevelOf,
+    name: &'static str,
+    limit: Option<u64>,
+) -> Arc<Level> {
+    let level = Arc::new(Level::new(vec![KeyValue::new("name", name)], limit));
+    telemetry.watch(of, &level);
+    level
+}
+
+const QUEUE: [Metric; 2] = [ml::metric::QUEUE_SIZE, ml::metric::QUEUE_LIMIT];
+const CACHE: [Metric; 2] = [ml::metric::KV_CACHE_USAGE, ml::metric::KV_CACHE_LIMIT];
+
 #[test]
-fn queues_with_the_same_labels_are_one_series_and_those_that_are_gone_are_empty() {
+fn levels_with_the_same_labels_are_one_series_and_those_that_are_gone_are_nothing() {
+    for (of, [now, limit]) in [(LevelOf::Queue, QUEUE), (LevelOf::KvCache, CACHE)] {
+        let test = TestTelemetry::new();
+        let telemetry = test.telemetry();
+        let level = |name, limit| watched(&telemetry, of, name, limit);
+        let of = |name| (told(&test, &now, name), told(&test, &limit, name));
+        let int = |number| Some(Number::Int(number));
+        let (a, b) = (level("one", Some(4)), level("one", Some(5)));
+        let c = level("two", None);
+        a.add(2);
+        b.set(1);
+        assert_eq!((of("one"), of("two")), ((int(3), int(9)), (int(0), None)));
+        drop(a);
+        b.add(-1);
+        c.set(u64::MAX);
+        assert_eq!(of("one"), (int(0), int(5)));
+        assert_eq!(of("two"), (int(i64::MAX), None));
+        drop((b, c));
+        assert_eq!((of("one"), of("two")), ((int(0), int(0)), (int(0), None)));
+    }
+}
+
+#[test]
+fn each_kind_of_level_has_metrics_of_its_own() {
     let test = TestTelemetry::new();
     let telemetry = test.telemetry();
-    let queues = &telemetry.instruments().unwrap().ml_queues;
-    let level = |name: &'static str, limit| {
-        let labels = vec![KeyValue::new(ml::QUEUE_NAME, name)];
-        let level = Arc::new(QueueLevel::new(labels, limit));
-        queues.watch(&level);
-        level
-    };
-    let (size, limit) = (ml::metric::QUEUE_SIZE, ml::metric::QUEUE_LIMIT);
-    let of = |name| {
-        let metrics = test.metrics();
-        metrics.sum(size.name).with(ml::QUEUE_NAME, name).int()
-    };
-    let (a, b, c) = (
-        level("one", Some(4)),
-        level("one", Some(5)),
-        level("two", None),
-    );
-    a.enter();
-    a.enter();
-    b.enter();
-    assert_eq!((of("one"), of("two")), (3, 0));
-    let metrics = test.metrics();
-    assert_eq!(metrics.unit(size.name), size.unit);
-    assert!(!metrics.is_monotonic(size.name));
-    assert_eq!(
-        metrics.gauge(limit.name).with(ml::QUEUE_NAME, "one").int(),
-        9
-    );
-    assert_eq!(metrics.unit(limit.name), limit.unit);
-    assert!(
-        metrics
-            .gauge(limit.name)
-            .with(ml::QUEUE_NAME, "two")
-            .is_empty()
-    );
-    drop(a);
-    b.leave();
-    assert_eq!((of("one"), of("two")), (0, 0));
-    c.enter();
-    assert_eq!(of("two"), 1);
-    drop((b, c));
-    test.metrics().sum(size.name).assert_zero();
+    let memory = watched(&telemetry, LevelOf::ModelMemory, "m", None);
+    let state = watched(&telemetry, LevelOf::ModelState, "m", None);
+    let cache = watched(&telemetry, LevelOf::KvCache, "m", Some(8));
+    let boundless = watched(&telemetry, LevelOf::KvCache, "n", Some(0));
+    for (level, bytes) in [(&memory, 1), (&state, 2), (&cache, 6), (&boundless, 7)] {
+        level.set(bytes);
+    }
+    let of = |metric: Metric| told(&test, &metric, "m");
+    assert_eq!(of(ml::metric::MODEL_MEMORY_USAGE), Some(Number::Int(1)));
+    assert_eq!(of(ml::metric::MODEL_STATE_SIZE), Some(Number::Int(2)));
+    assert_eq!(of(ml::metric::KV_CACHE_USAGE), Some(Number::Int(6)));
+    let utilization = ml::metric::KV_CACHE_UTILIZATION;
+    assert_eq!(of(utilization), Some(Number::Double(0.75)));
+    assert_eq!(told(&test, &utilization, "n"), Some(Number::Double(0.0)));
+    assert!(!test.metrics().has(ml::metric::QUEUE_SIZE.name));
+}
+
+#[test]
+fn without_metrics_no_level_is_kept() {
+    let off = Telemetry::builder().without_metrics().build();
+    let level = watched(&off, LevelOf::ModelMemory, "m", None);
+    assert_eq!(Arc::weak_count(&level), 0);
 }
