@@ -3,31 +3,23 @@
 use std::future::pending;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::thread;
 
-use futures_util::{FutureExt, Stream, StreamExt, stream};
+use futures_util::FutureExt;
 use otel_ml::opentelemetry::trace::{SpanId, TraceContextExt, TraceId};
 use otel_ml::opentelemetry::{Context, KeyValue};
 use otel_ml::semconv::ml;
 use otel_ml::{Outcome, stage};
 use otel_ml_testing::{SpanExt, TestTelemetry};
-use otel_ml_worker::{
-    JoinSet, carry, carry_each, carry_fn, carry_stream, spawn, spawn_blocking, spawn_thread,
-};
+use otel_ml_worker::{JoinSet, carry, carry_each, carry_fn, spawn};
 use tokio::runtime::Runtime;
 use tokio::task::{LocalSet, yield_now};
 
 use crate::support::{
-    Diary, SPAN_ID, current_thread, in_request, jobs, multi_thread, on_each_runtime, remote,
-    span_here, trace_here, within_reason,
+    Diary, SPAN_ID, current_thread, jobs, on_each_runtime, remote, span_here, trace_here,
 };
 
-/// Hands work over that notes where it runs, yields, notes again, and is dropped; returns
-/// when all of that has happened.
-type Form = (&'static str, fn(&Runtime, Diary));
-
-/// The same in every form, so that forms differ in what they spawn by only.
 async fn work(diary: Diary) {
     let _noted = diary.drops();
     diary.note("ran");
@@ -35,51 +27,14 @@ async fn work(diary: Diary) {
     diary.note("ran");
 }
 
-fn blocking_work(diary: &Diary) -> impl FnOnce() + Send + 'static + use<> {
-    let (diary, noted) = (diary.clone(), diary.drops());
-    move || {
-        let _noted = noted;
-        diary.note("ran");
-        diary.note("ran");
-    }
-}
+/// A way to start a task of one thread alone: all others are in the matrix.
+type Local = (&'static str, fn(&Runtime, Diary));
 
-const FORMS: [Form; 13] = [
-    ("spawn", |runtime, diary| {
-        let _entered = runtime.enter();
-        let task = spawn(work(diary));
-        runtime.block_on(task).unwrap();
-    }),
+const LOCAL: [Local; 3] = [
     ("carry", |runtime, diary| {
-        runtime.block_on(runtime.spawn(carry(work(diary)))).unwrap();
-    }),
-    ("LocalSet", |runtime, diary| {
         let local = LocalSet::new();
         let task = local.spawn_local(carry(work(diary)));
         local.block_on(runtime, task).unwrap();
-    }),
-    ("JoinSet::spawn", |runtime, diary| {
-        let _entered = runtime.enter();
-        let mut set = JoinSet::new();
-        set.spawn(work(diary));
-        runtime.block_on(set.join_next()).unwrap().unwrap();
-    }),
-    ("JoinSet::spawn_on", |runtime, diary| {
-        let mut set = JoinSet::new();
-        set.spawn_on(work(diary), runtime.handle());
-        assert_eq!(set.len(), 1);
-        runtime.block_on(set.into_inner().join_all());
-    }),
-    ("JoinSet::spawn_blocking", |runtime, diary| {
-        let _entered = runtime.enter();
-        let mut set = JoinSet::default();
-        set.spawn_blocking(blocking_work(&diary));
-        runtime.block_on(set.join_next()).unwrap().unwrap();
-    }),
-    ("JoinSet::spawn_blocking_on", |runtime, diary| {
-        let mut set = JoinSet::new();
-        set.spawn_blocking_on(blocking_work(&diary), runtime.handle());
-        runtime.block_on(set.join_next()).unwrap().unwrap();
     }),
     ("JoinSet::spawn_local", |runtime, diary| {
         let local = LocalSet::new();
@@ -97,155 +52,22 @@ const FORMS: [Form; 13] = [
         set.spawn_local_on(work(diary), &local);
         local.block_on(runtime, set.join_next()).unwrap().unwrap();
     }),
-    ("spawn_blocking", |runtime, diary| {
-        let _entered = runtime.enter();
-        let task = spawn_blocking(blocking_work(&diary));
-        runtime.block_on(task).unwrap();
-    }),
-    ("spawn_thread", |_, diary| {
-        spawn_thread(blocking_work(&diary)).join().unwrap();
-    }),
-    ("scoped thread", |_, diary| {
-        thread::scope(|scope| {
-            scope.spawn(carry_fn(blocking_work(&diary)));
-        });
-    }),
-    ("carry_stream", |runtime, diary| {
-        let noted = diary.drops();
-        let items = stream::iter([1, 2]).map(move |n| {
-            let _noted = &noted;
-            diary.note("ran");
-            n
-        });
-        let items = carry_stream(items);
-        assert_eq!(items.size_hint(), (2, Some(2)));
-        let all = runtime.block_on(runtime.spawn(items.collect::<Vec<_>>()));
-        assert_eq!(all.unwrap(), [1, 2]);
-    }),
 ];
 
 #[test]
-fn every_form_runs_and_is_dropped_where_it_was_wrapped() {
+fn local_tasks_run_and_are_dropped_where_they_were_wrapped() {
     on_each_runtime(|runtime| {
-        for (name, form) in FORMS {
-            let test = TestTelemetry::new();
+        for (name, form) in LOCAL {
             let diary = Diary::default();
-            let expected = in_request(&test, || {
+            {
+                let _parent = remote(1).attach();
                 form(&runtime, diary.clone());
-                span_here()
-            });
-            let expected = ["ran", "ran", "dropped"].map(|what| (what, expected));
+            }
+            let expected = ["ran", "ran", "dropped"].map(|what| (what, SpanId::from(SPAN_ID)));
             assert_eq!(diary.take(), expected, "{name}");
-            assert_eq!(test.spans().len(), 1, "{name} makes no span");
-            let here = runtime.block_on(runtime.spawn(async { trace_here() }));
-            assert_eq!(
-                here.unwrap(),
-                TraceId::INVALID,
-                "{name} leaves nothing behind"
-            );
+            assert_eq!(trace_here(), TraceId::INVALID, "{name}");
         }
     });
-}
-
-#[test]
-fn without_a_context_there_is_none() {
-    on_each_runtime(|runtime| {
-        for (name, form) in FORMS {
-            let diary = Diary::default();
-            form(&runtime, diary.clone());
-            let expected = ["ran", "ran", "dropped"].map(|what| (what, SpanId::INVALID));
-            assert_eq!(diary.take(), expected, "{name}");
-        }
-    });
-}
-
-#[test]
-fn e15_a_panic_goes_on_and_leaves_no_context_behind() {
-    on_each_runtime(|runtime| {
-        let parent = remote(1).attach();
-        let diary = Diary::default();
-        let (in_task, in_closure) = (diary.drops(), diary.drops());
-        let _entered = runtime.enter();
-        let task = spawn(async move {
-            let _noted = in_task;
-            panic!("on purpose");
-        });
-        let blocking = spawn_blocking(move || {
-            let _noted = in_closure;
-            panic!("on purpose");
-        });
-        drop(parent);
-        runtime.block_on(async {
-            let task: Result<(), _> = task.await;
-            assert!(task.unwrap_err().is_panic());
-            let blocking: Result<(), _> = blocking.await;
-            assert!(blocking.unwrap_err().is_panic());
-        });
-        let dropped = ("dropped", SpanId::from(SPAN_ID));
-        assert_eq!(diary.take(), [dropped, dropped]);
-        assert_eq!(trace_here(), TraceId::INVALID);
-        let here = runtime.block_on(runtime.spawn(async { trace_here() }));
-        assert_eq!(here.unwrap(), TraceId::INVALID);
-    });
-}
-
-#[test]
-fn what_never_ran_is_dropped_where_it_was_wrapped() {
-    let diary = Diary::default();
-    let (future, unpolled, closure) = (diary.drops(), diary.drops(), diary.drops());
-    let (mut future, unpolled, closure) = {
-        let _parent = remote(1).attach();
-        let future = carry(async move {
-            let _noted = future;
-            pending::<()>().await;
-        });
-        let unpolled = carry(async move { drop(unpolled) });
-        (Box::pin(future), unpolled, carry_fn(move || drop(closure)))
-    };
-    assert!(future.as_mut().now_or_never().is_none());
-    drop((future, unpolled, closure));
-    assert_eq!(diary.take(), [("dropped", SpanId::from(SPAN_ID)); 3]);
-    assert_eq!(trace_here(), TraceId::INVALID);
-}
-
-#[test]
-fn an_aborted_task_and_those_of_a_runtime_that_shuts_down_are_dropped_where_they_began() {
-    for (flavor, make) in [
-        ("current", current_thread as fn() -> Runtime),
-        ("multi", multi_thread),
-    ] {
-        let diary = Diary::default();
-        let runtime = make();
-        let (started, wait) = mpsc::channel();
-        let begin = || {
-            let (noted, started) = (diary.drops(), started.clone());
-            spawn(async move {
-                let _noted = noted;
-                started.send(()).unwrap();
-                pending::<()>().await;
-            })
-        };
-        let parent = remote(1).attach();
-        let (aborted, left) = {
-            let _entered = runtime.enter();
-            (begin(), begin())
-        };
-        drop(parent);
-        // Both have begun once the runtime has had its turn.
-        runtime.block_on(async {
-            within_reason(async {
-                while wait.try_iter().take(2).count() < 1 {
-                    yield_now().await;
-                }
-            })
-            .await;
-            aborted.abort();
-            assert!(aborted.await.unwrap_err().is_cancelled());
-        });
-        drop((runtime, left));
-        let dropped = ("dropped", SpanId::from(SPAN_ID));
-        assert_eq!(diary.take(), [dropped; 2], "{flavor}");
-    }
 }
 
 /// A runtime in a thread-local outlives the thread's context, and whatever else an SDK keeps there.
@@ -298,26 +120,6 @@ fn a_runtime_that_ends_with_its_thread_takes_nothing_down() {
     for span in cancelled {
         assert_eq!(span.name, "score", "the one that had begun: {span:?}");
     }
-}
-
-#[test]
-fn nested_spawns_each_carry_where_they_were_made() {
-    on_each_runtime(|runtime| {
-        let test = TestTelemetry::new();
-        let (outer, inner) = in_request(&test, || {
-            let expected = span_here();
-            let _entered = runtime.enter();
-            let task = spawn(async {
-                let deep = spawn_blocking(|| {
-                    let deepest = spawn_thread(span_here);
-                    (span_here(), deepest.join().unwrap())
-                });
-                (span_here(), deep.await.unwrap())
-            });
-            (expected, runtime.block_on(task).unwrap())
-        });
-        assert_eq!(inner, (outer, (outer, outer)));
-    });
 }
 
 #[test]

@@ -1,153 +1,38 @@
 //! Jobs that get to their end, in every form that hands them over.
 
-use std::sync::mpsc;
 use std::thread;
 
 use futures_util::{FutureExt, Stream, StreamExt, stream};
 use otel_ml::opentelemetry::trace::SpanId;
-use otel_ml::semconv::{error, gen_ai, ml};
+use otel_ml::semconv::{gen_ai, ml};
 use otel_ml::{MlSpan, Telemetry, genai, stage};
-use otel_ml_testing::{
-    SpanExt, SpansExt, TestTelemetry, assert_ended_once, assert_tree, assert_types,
-};
-use otel_ml_worker::{JoinSet, Queue, job};
-use tokio::runtime::Runtime;
+use otel_ml_testing::{SpanExt, SpansExt, TestTelemetry, assert_tree};
+use otel_ml_worker::{Queue, job};
 
 use crate::support::{
-    Refused, in_request, jobs, level, on_each_runtime, remote, request, span_here, trace_here,
-    waits,
+    Refused, in_request, jobs, level, on_each_runtime, remote, request, span_here, waits,
 };
 
-type Answer = Result<u8, Refused>;
-/// What a job does: tells where it runs, and answers.
-type Work = fn(SpanId) -> Answer;
-/// Hands a job of the queue over; the answer, or that it panicked.
-type Form = (
-    &'static str,
-    fn(&Runtime, &Queue, Work) -> Result<Answer, ()>,
-);
-
-const FORMS: [Form; 7] = [
-    ("task", |runtime, queue, work| {
-        let work = queue.job("score").run(async move {
-            tokio::task::yield_now().await;
-            work(span_here())
-        });
-        runtime.block_on(runtime.spawn(work)).map_err(drop)
-    }),
-    ("join set", |runtime, queue, work| {
-        let mut set = JoinSet::new();
-        let work = queue.job("score").run(async move { work(span_here()) });
-        set.spawn_on(work, runtime.handle());
-        runtime.block_on(set.join_next()).unwrap().map_err(drop)
-    }),
-    ("blocking thread", |runtime, queue, work| {
-        let work = queue.job("score").wrap(move || work(span_here()));
-        runtime.block_on(runtime.spawn_blocking(work)).map_err(drop)
-    }),
-    ("thread", |_, queue, work| {
-        let work = queue.job("score").wrap(move || work(span_here()));
-        thread::spawn(work).join().map_err(drop)
-    }),
-    ("scoped thread", |_, queue, work| {
-        let work = queue.job("score").wrap(move || work(span_here()));
-        thread::scope(|scope| scope.spawn(work).join().map_err(drop))
-    }),
-    ("pool of one's own", |_, queue, work| {
-        let (sender, receiver) = mpsc::channel();
-        sender.send(queue.traced(work)).unwrap();
-        let worker = thread::spawn(move || {
-            let (work, job) = receiver.recv().unwrap().job("score");
-            job.wrap(move || work(span_here()))()
-        });
-        worker.join().map_err(drop)
-    }),
-    ("stream", |runtime, queue, work| {
-        let items = stream::once(async move { work(span_here()) });
-        let mut items = Box::pin(queue.job("score").stream(items));
-        let first = runtime.spawn(async move {
-            let first = items.next().await;
-            if first == Some(Ok(1)) {
-                assert_eq!(items.next().await, None);
-            }
-            first.unwrap()
-        });
-        runtime.block_on(first).map_err(drop)
-    }),
-];
-
-fn every_form(check: impl Fn(&str, &Runtime, Form, &TestTelemetry)) {
-    on_each_runtime(|runtime| {
-        for form in FORMS {
-            let test = TestTelemetry::new();
-            check(form.0, &runtime, form, &test);
-            assert_ended_once(&test.spans());
-            assert_types(&test.spans());
-            assert!(test.open_spans().is_empty(), "{}", form.0);
-            let wait = waits(&test).unwrap();
-            let told = test.spans().named("score").double(ml::QUEUE_WAIT_DURATION);
-            assert_eq!((wait.count(), wait.sum()), (1, told), "{}", form.0);
-            assert!(told >= 0.0);
-            assert!(!span_is_left(&runtime), "{} leaves nothing behind", form.0);
-        }
-    });
-}
-
-fn span_is_left(runtime: &Runtime) -> bool {
-    let there = runtime.block_on(runtime.spawn(async { trace_here() }));
-    [trace_here(), there.unwrap()]
-        .iter()
-        .any(|id| *id != otel_ml::opentelemetry::trace::TraceId::INVALID)
-}
-
 #[test]
-fn a_job_that_succeeds() {
-    every_form(|name, runtime, (_, hand_over), test| {
-        let queue = jobs(test).limit(9).build();
-        let answer = in_request(test, || {
-            hand_over(runtime, &queue, |here| {
-                assert_ne!(here, SpanId::INVALID);
-                MlSpan::current().model("fraud").operation("predict");
-                stage("part").in_scope_infallible(|| ());
-                Ok(1)
-            })
-        });
-        assert_eq!(answer, Ok(Ok(1)), "{name}");
-        assert_tree!(test.spans(), {
-            "request" => [
-                "score" [internal, unset] { (ml::MODEL_NAME) = "fraud" } => ["part"],
-            ],
-        });
-        assert_eq!(level(test, &ml::metric::QUEUE_SIZE), 0);
-        assert_eq!(level(test, &ml::metric::QUEUE_LIMIT), 9);
-        assert!(test.metrics().has(ml::metric::INFERENCE_DURATION.name));
+fn what_a_job_records() {
+    let test = TestTelemetry::new();
+    let queue = jobs(&test).limit(9).build();
+    in_request(&test, || {
+        queue.job("score").wrap_infallible(|| {
+            MlSpan::current().model("fraud").operation("predict");
+            stage("part").in_scope_infallible(|| ());
+        })();
     });
-}
-
-#[test]
-fn a_job_that_fails() {
-    every_form(|name, runtime, (_, hand_over), test| {
-        let queue = jobs(test).build();
-        let answer = in_request(test, || hand_over(runtime, &queue, |_| Err(Refused)));
-        assert_eq!(answer, Ok(Err(Refused)), "{name}");
-        assert_tree!(test.spans(), {
-            "request" [unset] => ["score" [internal, error] { (error::TYPE) = "Refused" }],
-        });
+    assert_tree!(test.spans(), {
+        "request" => [
+            "score" [internal, unset] { (ml::MODEL_NAME) = "fraud" } => ["part"],
+        ],
     });
-}
-
-#[test]
-fn e15_a_job_that_panics() {
-    every_form(|name, runtime, (_, hand_over), test| {
-        let queue = jobs(test).build();
-        let answer = in_request(test, || {
-            hand_over(runtime, &queue, |_| panic!("on purpose"))
-        });
-        assert_eq!(answer, Err(()), "{name}");
-        assert_tree!(test.spans(), {
-            "request" [unset] => ["score" [internal, error] { (error::TYPE) = "panic" }],
-        });
-    });
+    let told = test.spans().named("score").double(ml::QUEUE_WAIT_DURATION);
+    assert_eq!(waits(&test).unwrap().sum(), told);
+    assert_eq!(level(&test, &ml::metric::QUEUE_SIZE), 0);
+    assert_eq!(level(&test, &ml::metric::QUEUE_LIMIT), 9);
+    assert!(test.metrics().has(ml::metric::INFERENCE_DURATION.name));
 }
 
 #[test]
@@ -208,20 +93,6 @@ fn attributes_and_the_wait_are_written_once() {
     assert_eq!((span.int("shard"), span.int(ml::INPUT_SIZE)), (3, 999));
     assert!(span.double(ml::QUEUE_WAIT_DURATION) < 9.0);
     assert_eq!(span.attributes.len(), 3);
-}
-
-#[test]
-fn e23_below_an_unsampled_caller_the_job_runs_in_its_context_and_is_measured() {
-    let test = TestTelemetry::new();
-    let queue = jobs(&test).queue_wait_span(true).build();
-    let job = {
-        let _caller = remote(0).attach();
-        queue.job("score")
-    };
-    let here = job.wrap_infallible(span_here)();
-    assert_eq!(here, SpanId::from(crate::support::SPAN_ID));
-    assert!(test.spans().is_empty());
-    assert_eq!(waits(&test).unwrap().count(), 1);
 }
 
 #[test]

@@ -4,13 +4,16 @@
 
 mod batch;
 mod batch_ends;
+mod batch_links;
 mod buffer;
 mod carry;
 mod consumer;
 mod envelope;
+mod envelope_bytes;
 mod job_ends;
 mod jobs;
 mod many;
+mod matrix;
 mod memory;
 mod overload;
 mod phases;

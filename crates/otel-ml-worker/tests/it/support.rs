@@ -132,6 +132,10 @@ impl Diary {
         std::mem::take(&mut self.0.lock().unwrap())
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.lock().unwrap().is_empty()
+    }
+
     /// A value that notes when it is dropped.
     pub(crate) fn drops(&self) -> Drops {
         Drops(self.clone())
