@@ -18,11 +18,27 @@ use crate::engine::retrieve::Hit;
 use crate::problem::Problem;
 use batcher::{BatchLost, Batcher};
 
-pub use batcher::Pool;
-
 /// The model.
 const MODEL: &str = "linear-signals";
 const VERSION: &str = "2";
+
+/// Who works, and on how much at a time.
+#[derive(Clone, Copy, Debug)]
+pub struct Pool {
+    /// Batches at the same time.
+    pub workers: usize,
+    /// Requests in a batch.
+    pub batch: usize,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self {
+            workers: 2,
+            batch: 8,
+        }
+    }
+}
 
 /// What is asked of this hop; it answers with a [`Reranking`].
 #[derive(Debug, Serialize, Deserialize)]
@@ -60,11 +76,11 @@ pub fn router(hop: Hop, corpus: Arc<Corpus>, weights: Weights, pool: Pool) -> Ro
     Router::new()
         .route("/rerank", post(rerank))
         .layer(hop.layer())
-        .with_state(batcher)
+        .with_state(Arc::new(batcher))
 }
 
 async fn rerank(
-    State(batcher): State<Batcher<Request, Reranking>>,
+    State(batcher): State<Arc<Batcher<Request, Reranking>>>,
     Json(request): Json<Request>,
 ) -> Result<Json<Reranking>, Problem> {
     let work = async {
