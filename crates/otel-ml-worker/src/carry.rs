@@ -95,18 +95,27 @@ impl<F: Future> Future for Carried<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<F::Output> {
-        let mut this = self.project();
-        let Some(inner) = this.inner.as_mut().as_pin_mut() else {
-            return Poll::Pending;
-        };
+        let this = self.project();
         let _attached = this.cx.clone().attach();
-        let polled = inner.poll(cx);
-        if polled.is_ready() {
-            // One look at the thread's stack of contexts is enough for the end and the drop.
-            this.inner.set(None);
-        }
-        polled
+        poll_and_drop(this.inner, cx)
     }
+}
+
+/// Polls a future until it is done, and drops it then: in the context that is current, where what
+/// it writes while it is dropped still counts. After that it waits forever.
+#[inline]
+pub(crate) fn poll_and_drop<F: Future>(
+    mut work: Pin<&mut Option<F>>,
+    cx: &mut task::Context<'_>,
+) -> Poll<F::Output> {
+    let Some(running) = work.as_mut().as_pin_mut() else {
+        return Poll::Pending;
+    };
+    let polled = running.poll(cx);
+    if polled.is_ready() {
+        work.set(None);
+    }
+    polled
 }
 
 impl<S: Stream> Stream for Carried<S> {

@@ -2,7 +2,7 @@
 
 use otel_ml::opentelemetry::Context;
 use otel_ml::semconv::ml;
-use otel_ml::{ErrorType, MlSpan, Outcome, Running, StageRecord, Telemetry, stage};
+use otel_ml::{MlSpan, Outcome, Running, StageRecord, Telemetry, stage};
 
 /// Prefill and decode of one request in a step loop.
 ///
@@ -107,11 +107,6 @@ impl Phases {
         if let Some(phase) = self.phase.take() {
             phase.finish(outcome);
         }
-    }
-
-    /// Ends the phase that runs as failed.
-    pub fn fail(self, error: ErrorType) {
-        self.finish(Outcome::Failed(error));
     }
 }
 

@@ -8,7 +8,7 @@ use otel_ml::opentelemetry::Context;
 use otel_ml::{Operation, Record};
 use pin_project::{pin_project, pinned_drop};
 
-use crate::carry::attach_anywhere;
+use crate::carry::{attach_anywhere, poll_and_drop};
 
 /// What runs work in a context of its own.
 pub(crate) trait Scope {
@@ -52,18 +52,8 @@ impl<S: Scope, F: Future> Future for Scoped<'_, S, F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<F::Output> {
-        let mut this = self.project();
-        this.scope.scope(|| {
-            let Some(work) = this.work.as_mut().as_pin_mut() else {
-                return Poll::Pending;
-            };
-            let polled = work.poll(cx);
-            if polled.is_ready() {
-                // What it writes while it is dropped still counts.
-                this.work.set(None);
-            }
-            polled
-        })
+        let this = self.project();
+        this.scope.scope(|| poll_and_drop(this.work, cx))
     }
 }
 

@@ -11,7 +11,7 @@ use otel_ml::{Operation, Outcome, TellOutcome};
 use pin_project::{pin_project, pinned_drop};
 
 use super::{Job, JobRecord};
-use crate::carry::attach_anywhere;
+use crate::carry::{attach_anywhere, poll_and_drop};
 
 /// How far a job is.
 enum State {
@@ -104,19 +104,9 @@ impl<F: Future, O: TellOutcome<F::Output>> Future for RunJob<F, O> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<F::Output> {
-        let mut this = self.project();
+        let this = self.project();
         this.state.begin();
-        let value = ready!(this.state.scope(|| {
-            let Some(work) = this.work.as_mut().as_pin_mut() else {
-                return Poll::Pending;
-            };
-            let polled = work.poll(cx);
-            if polled.is_ready() {
-                // What it writes while it is dropped still counts.
-                this.work.set(None);
-            }
-            polled
-        }));
+        let value = ready!(this.state.scope(|| poll_and_drop(this.work, cx)));
         this.state.end(&this.outcome.tell(&value));
         Poll::Ready(value)
     }

@@ -72,9 +72,11 @@ fn the_first_token_ends_the_prefill_and_starts_the_decode() {
 fn a_failure_ends_the_phase_in_which_it_happens() {
     let test = TestTelemetry::new();
     generate(&test, &[], |phases| {
-        phases.fail(ErrorType::new("out_of_memory"));
+        phases.finish(Outcome::Failed(ErrorType::new("out_of_memory")));
     });
-    generate(&test, &[1], |phases| phases.fail(ErrorType::TIMEOUT));
+    generate(&test, &[1], |phases| {
+        phases.finish(Outcome::Failed(ErrorType::TIMEOUT));
+    });
     generate(&test, &[1], drop);
     let phases = test
         .spans()
