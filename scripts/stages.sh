@@ -269,6 +269,9 @@ stage_budgets() {
     # Built as the bench is, so that it is built once.
     cargo test --profile bench --locked --package otel-ml-bench
     "${BUDGETS[@]}"
+    # What only instruments bound to their labels have within its budget.
+    cargo bench --locked --package otel-ml-bench --features bound-instruments -- \
+        --timed 1 --suite worker-traced
 }
 
 # Every parent is there, in its child's trace, and there is a trace for each of $requests.
