@@ -52,7 +52,12 @@ pub(crate) fn parse(list: &str) -> ParsedState {
 }
 
 /// The field's value, or `None` when there is nothing to send.
+#[inline]
 pub(crate) fn format(state: &TraceState) -> Option<String> {
+    // Most often: told at a look.
+    if *state == TraceState::NONE {
+        return None;
+    }
     let list = write(state.into_iter());
     (!list.is_empty()).then_some(list)
 }
