@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 use futures_util::stream::poll_fn;
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
+use otel_ml::hooks::Filter;
 use otel_ml::messaging::{Client, receive};
 use otel_ml::semconv::messaging;
 use otel_ml::{Options, Outcome, Since, option_setters};
@@ -158,7 +159,7 @@ where
     /// `max`: what Kafka calls a poll. Recorded as a `poll {topic}` CLIENT span with a link to
     /// each sender, from the call to its return. Its messages are counted as consumed here,
     /// and not once more where they are processed. Nothing in time is an empty batch, without
-    /// a span.
+    /// a span. A message that the filter refuses is in the batch, and neither linked nor counted.
     ///
     /// # Errors
     /// Those of the inner consumer. An error behind messages that were received doesn't take
@@ -167,7 +168,10 @@ where
     ///
     /// # Cancel safety
     /// No message is lost: once the first is there, the rest is taken without waiting.
-    pub async fn recv_batch(&self, max: usize, wait: Duration) -> KafkaResult<Batch<'_, H>> {
+    pub async fn recv_batch<'s>(&'s self, max: usize, wait: Duration) -> KafkaResult<Batch<'s, H>>
+    where
+        H: Filter<Record<BorrowedMessage<'s>>>,
+    {
         let since = Since::now();
         let mut batch = Batch {
             records: Vec::new(),

@@ -101,7 +101,11 @@ impl<'a, H> Batch<'a, H> {
     /// Runs `handler` on all messages in one `process {topic}` CONSUMER span, with a link to
     /// each sender (the first 128; `ml.links.dropped` counts the rest). It is never a sender's
     /// child. Attributes on which the messages differ are on the links. An empty batch is
-    /// handed over without a span. Hooks are not asked: they are about single messages.
+    /// handed over without a span.
+    ///
+    /// Hooks are asked about each message. One that the filter refuses is neither linked nor
+    /// measured; where it refuses all of them there is no span. A name counts if it is the same
+    /// for all.
     ///
     /// # When it ends
     /// As [`Received::process`].
@@ -113,6 +117,7 @@ impl<'a, H> Batch<'a, H> {
         F: FnOnce(&'s [Record<BorrowedMessage<'a>>]) -> Fut,
         Fut: Future<Output = Result<T, E>>,
         E: 'static,
+        H: AllHooks<Record<BorrowedMessage<'a>>>,
     {
         let handler = || handler(&self.records);
         process_batch_by(&self.records, &self.options, handler).await

@@ -14,7 +14,7 @@ use crate::carrier::{ExtractCarrier, InjectCarrier};
 use crate::instruments::Instruments;
 use crate::intern::Interner;
 use crate::levels::{Level, LevelOf};
-use crate::propagation::{Anomaly, Propagation};
+use crate::propagation::{Anomaly, Propagation, is_read_again};
 use crate::providers::{Meters, Source, Tracers, scope};
 use crate::shared::Entry;
 
@@ -217,6 +217,9 @@ impl Telemetry {
 
     #[cold]
     pub(crate) fn count_anomaly(&self, anomaly: Anomaly, transport: &'static str) {
+        if is_read_again() {
+            return;
+        }
         if let Some(instruments) = self.instruments() {
             let labels = [
                 KeyValue::new(ml::PROPAGATION_ANOMALY, anomaly.as_str()),

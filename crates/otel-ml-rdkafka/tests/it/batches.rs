@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
+use otel_ml::Attributes;
 use otel_ml::opentelemetry::KeyValue;
 use otel_ml::opentelemetry::trace::SpanKind;
 use otel_ml::semconv::{kafka, messaging as keys, ml};
-use otel_ml_rdkafka::{Batch, OtelMlConsumer, otel_ml};
+use otel_ml_rdkafka::{Batch, OtelMlConsumer, Record, otel_ml};
 use otel_ml_testing::{SpanExt as _, SpansExt as _, TestTelemetry, assert_types};
 
 use crate::support::rdkafka::error::KafkaError;
+use crate::support::rdkafka::message::{BorrowedMessage, Message as _};
+use crate::support::rdkafka::util::DefaultRuntime;
 use crate::support::{Broker, LONG, assign, record, send, telemetry};
 
 #[derive(Debug)]
@@ -193,6 +196,47 @@ async fn e05_links_beyond_the_cap_are_counted_and_each_record_may_have_its_span(
             .iter()
             .all(|span| span.links.len() == 1 && span.parent().is_some())
     );
+}
+
+#[tokio::test]
+async fn e05_hooks_are_asked_about_each_message_of_a_batch() {
+    type Message<'a> = Record<BorrowedMessage<'a>>;
+    let test = TestTelemetry::new();
+    let broker = Broker::new();
+    let topic = broker.topic(2).await;
+    sent(&broker, &test, &topic, [3, 0]).await;
+    let builder = OtelMlConsumer::builder()
+        .telemetry(telemetry(&test))
+        .filter(|message: &Message<'_>| message.offset() != 1)
+        .span_name(|_: &Message<'_>| Some("score".into()))
+        .attributes(|message: &Message<'_>, to: &mut Attributes| {
+            to.push("app.same", true);
+            to.push("app.double", 2 * message.offset());
+        });
+    let config = broker.consumer_config("group-1");
+    let consumer: OtelMlConsumer<_, DefaultRuntime, _> = builder.create(&config).unwrap();
+    assign(&consumer, &topic, 1);
+    let batch = loop {
+        let batch = consumer.recv_batch(3, LONG).await.unwrap();
+        if batch.len() == 3 {
+            break batch;
+        }
+        test.reset();
+        assign(&consumer, &topic, 1);
+    };
+    batch.process(async |_| Ok::<_, Poison>(())).await.unwrap();
+    let spans = test.spans();
+    assert_eq!(spans.named(&format!("poll {topic}")).links.len(), 2);
+    let processed = spans.named("score");
+    assert!(processed.bool("app.same"));
+    let attributes = processed.links.iter().map(|link| link.attributes.clone());
+    let expected = [0, 2].map(|offset| {
+        vec![
+            KeyValue::new(kafka::OFFSET, offset),
+            KeyValue::new("app.double", 2 * offset),
+        ]
+    });
+    assert_eq!(attributes.collect::<Vec<_>>(), expected);
 }
 
 /// The poll began with the call: what it waited is in its duration.

@@ -1,5 +1,6 @@
 //! Processing what was received.
 
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use opentelemetry::baggage::BaggageExt;
@@ -7,16 +8,16 @@ use opentelemetry::trace::{SpanContext, SpanKind, TraceContextExt};
 use opentelemetry::{Context, KeyValue};
 use otel_ml_semconv::{messaging, ml};
 
-use super::links::{Common, links};
-use super::operation::{labels, name, push_destination};
+use super::links::{Common, Hooked, links};
+use super::operation::{accepted, labels, name, push_destination};
 use super::{Destination, Message};
 use crate::attributes::Attributes;
-use crate::hooks::{SpanAttributes, SpanName};
+use crate::hooks::{AllHooks, SpanAttributes, SpanName};
 use crate::instruments::Labels;
 use crate::ml_span::whole;
 use crate::operation::{End, Operation, Record};
 use crate::options::{Detail, Inbound, Options, ParentPolicy, copy_baggage, only_baggage};
-use crate::propagation::Anomaly;
+use crate::propagation::{Anomaly, read_again};
 use crate::queue::queue_wait_span;
 
 /// The operation's name and type: the conventions use one word for both.
@@ -30,7 +31,7 @@ where
     H: SpanName<M> + SpanAttributes<M>,
 {
     let waited = waited(message);
-    let sender = message.sender(&options.telemetry);
+    let sender = sender(message, options);
     let inbound = parenting(message, sender, waited, options);
     let destination = message.destination();
     let labels = || {
@@ -84,12 +85,19 @@ where
 
 /// Starts processing `messages` as one: a link to each, what they have in common on the
 /// span. `None` for no messages.
-pub fn process_batch<M: Message, H>(
-    messages: &[M],
-    options: &Options<H>,
-) -> Option<Operation<ProcessRecord>> {
-    let first = messages.first()?;
-    let common = Common::of(messages);
+///
+/// The hooks are asked about each message. One that the filter refuses gets no link and is
+/// neither counted nor measured, and where all are refused there is no operation. The span has
+/// the name that the hook gives all of them, else that of the conventions, and the attributes
+/// that it pushes for all of them; the others are on the links.
+pub fn process_batch<M, H>(messages: &[M], options: &Options<H>) -> Option<Operation<ProcessRecord>>
+where
+    M: Message,
+    H: AllHooks<M>,
+{
+    let recorded = accepted(messages, options);
+    let first = *recorded.first()?;
+    let common = Common::of(&recorded);
     let destination = Destination {
         partition: common.partition,
         ..common.destination
@@ -106,25 +114,24 @@ pub fn process_batch<M: Message, H>(
     };
     let record = || ProcessRecord {
         labels: labels(),
-        count: messages
+        count: recorded
             .iter()
             .filter(|message| !message.is_counted())
             .count() as u64,
-        waits: messages.iter().filter_map(waited).collect(),
+        waits: recorded.iter().copied().filter_map(waited).collect(),
         queue: Queue::of(first.system(), &destination),
     };
-    let ambient = Context::current();
-    let mut builder = Operation::builder(
-        &options.telemetry,
-        SpanKind::Consumer,
-        name(PROCESS, &destination),
-    )
-    .parent(ambient)
-    .handle(options.handle())
-    .attribute_cap(options.attribute_cap);
+    let span = common_name(&recorded, options).unwrap_or_else(|| name(PROCESS, &destination));
+    let mut builder = Operation::builder(&options.telemetry, SpanKind::Consumer, span)
+        .parent(Context::current())
+        .handle(options.handle())
+        .attribute_cap(options.attribute_cap);
+    let mut hooked = Hooked::of(&recorded, options);
+    let said = std::mem::take(&mut hooked.common);
     let mut dropped = 0;
     if options.parent != ParentPolicy::Ignore {
-        let links = links(messages, &common, options);
+        let read = |message: &M| sender(message, options);
+        let links = links(&recorded, &common, hooked, options, read);
         dropped = links.dropped;
         for (sender, attributes) in links.list {
             builder = builder.link(sender, attributes);
@@ -141,18 +148,38 @@ pub fn process_batch<M: Message, H>(
         if dropped > 0 {
             to.push(ml::LINKS_DROPPED, whole(dropped as u64));
         }
+        to.take_keys();
+        to.extend(said);
     }))
+}
+
+/// The name that the hook gives every one of them.
+fn common_name<M, H: SpanName<M>>(
+    messages: &[&M],
+    options: &Options<H>,
+) -> Option<Cow<'static, str>> {
+    let mut names = messages
+        .iter()
+        .map(|message| options.hooks.span_name(message));
+    let first = names.next()??;
+    names
+        .all(|name| name.as_ref() == Some(&first))
+        .then_some(first)
+}
+
+/// What `message`'s sender put into it. What is wrong with it was counted with the message, if
+/// that was received in an operation of its own.
+fn sender<M: Message, H>(message: &M, options: &Options<H>) -> Context {
+    if message.is_counted() {
+        read_again(|| message.sender(&options.telemetry))
+    } else {
+        message.sender(&options.telemetry)
+    }
 }
 
 /// The context to run a message in that is not recorded.
 pub(super) fn unrecorded<M: Message, H>(message: &M, options: &Options<H>) -> Context {
-    parenting(
-        message,
-        message.sender(&options.telemetry),
-        waited(message),
-        options,
-    )
-    .parent
+    parenting(message, sender(message, options), waited(message), options).parent
 }
 
 /// Time since the message was sent; zero where clocks disagree.

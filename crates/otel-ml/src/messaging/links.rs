@@ -1,11 +1,12 @@
 //! Links to the senders of messages, and what a batch has in common.
 
-use opentelemetry::KeyValue;
 use opentelemetry::trace::{SpanContext, TraceContextExt};
+use opentelemetry::{Context, KeyValue};
 use otel_ml_semconv::messaging;
 
 use super::{Destination, Message};
 use crate::attributes::Attributes;
+use crate::hooks::SpanAttributes;
 use crate::options::{Detail, Options};
 
 /// The most links that a span gets; the number of those left out is `ml.links.dropped`.
@@ -20,8 +21,8 @@ pub(super) struct Common<'a> {
 }
 
 impl<'a> Common<'a> {
-    pub(super) fn of<M: Message>(messages: &'a [M]) -> Self {
-        let destinations = || messages.iter().map(Message::destination);
+    pub(super) fn of<M: Message>(messages: &[&'a M]) -> Self {
+        let destinations = || messages.iter().map(|message| message.destination());
         let first = destinations().next().unwrap_or_default();
         let one_name = destinations().all(|other| other.name == first.name);
         let one_partition =
@@ -41,18 +42,54 @@ impl<'a> Common<'a> {
     }
 }
 
+/// What the application's hook says of the messages of a batch: what it says of all of them, and
+/// what else of each.
+#[derive(Default)]
+pub(super) struct Hooked {
+    pub(super) common: Vec<KeyValue>,
+    each: Vec<Vec<KeyValue>>,
+}
+
+impl Hooked {
+    pub(super) fn of<M, H>(messages: &[&M], options: &Options<H>) -> Self
+    where
+        H: SpanAttributes<M>,
+    {
+        if !options.telemetry.is_tracing() {
+            return Self::default();
+        }
+        let said = |message: &&M| {
+            let mut to = Attributes::unbounded();
+            options.hooks.attributes(message, &mut to);
+            let mut said = to.into_vec();
+            said.truncate(options.attribute_cap);
+            said
+        };
+        let mut each: Vec<_> = messages.iter().map(said).collect();
+        let mut common = each.first().cloned().unwrap_or_default();
+        common.retain(|attribute| each.iter().all(|said| said.contains(attribute)));
+        for said in &mut each {
+            said.retain(|attribute| !common.contains(attribute));
+        }
+        Self { common, each }
+    }
+}
+
 /// Links to the senders of messages, and how many are left out.
 pub(super) struct Links {
     pub(super) list: Vec<(SpanContext, Vec<KeyValue>)>,
     pub(super) dropped: usize,
 }
 
-/// A link to each message's sender, with the attributes that tell the message apart. A
-/// message without a sender takes no link; where there is no span there is nothing to link.
+/// A link to each message's sender, which `sender` reads, with the attributes that tell the
+/// message apart. A message without a sender takes no link; where there is no span there is
+/// nothing to link.
 pub(super) fn links<M: Message, H>(
-    messages: &[M],
+    messages: &[&M],
     common: &Common<'_>,
+    hooked: Hooked,
     options: &Options<H>,
+    sender: impl Fn(&M) -> Context,
 ) -> Links {
     let mut links = Links {
         list: Vec::new(),
@@ -61,12 +98,10 @@ pub(super) fn links<M: Message, H>(
     if !options.telemetry.is_tracing() {
         return links;
     }
+    let mut hooked = hooked.each.into_iter();
     for message in messages {
-        let sender = message
-            .sender(&options.telemetry)
-            .span()
-            .span_context()
-            .clone();
+        let said = hooked.next();
+        let sender = sender(message).span().span_context().clone();
         if !sender.is_valid() {
             continue;
         }
@@ -85,6 +120,7 @@ pub(super) fn links<M: Message, H>(
         if options.detail > Detail::Minimal {
             message.attributes(options.detail, &mut to);
         }
+        to.extend(said.into_iter().flatten());
         links.list.push((sender, to.into_vec()));
     }
     links

@@ -152,7 +152,8 @@ pub trait Message {
         None
     }
 
-    /// Whether it was counted as consumed when it was received.
+    /// Whether it was counted as consumed when it was received, and with it what was wrong with
+    /// its propagation fields.
     fn is_counted(&self) -> bool {
         false
     }

@@ -6,9 +6,10 @@ use opentelemetry::trace::{SpanContext, SpanKind};
 use opentelemetry::{Context, Key, KeyValue, Value};
 use otel_ml_semconv::{messaging, ml};
 
-use super::links::{Common, links};
+use super::links::{Common, Hooked, links};
 use super::{Destination, Message};
 use crate::attributes::{self, Attributes};
+use crate::hooks::Filter;
 use crate::instruments::Labels;
 use crate::ml_span::whole;
 use crate::operation::{End, Operation, OperationBuilder, Record, Since};
@@ -201,17 +202,21 @@ pub fn send<H>(
 /// Starts the operation that received `messages`: none for no messages. It began with the
 /// waiting for them, at `since`. Its links tell them apart; what they have in common is on
 /// the span.
-pub fn receive<M: Message, H>(
+///
+/// A message that the filter refuses gets no link and is not counted as consumed; where it
+/// refuses all of them there is no operation. The other hooks are about processing.
+pub fn receive<M: Message, H: Filter<M>>(
     operation: &'static str,
     client: &Client<'_>,
     messages: &[M],
     since: Since,
     options: &Options<H>,
 ) -> Option<Operation<ClientRecord>> {
-    if messages.is_empty() {
+    let recorded = accepted(messages, options);
+    if recorded.is_empty() {
         return None;
     }
-    let common = Common::of(messages);
+    let common = Common::of(&recorded);
     let destination = Destination {
         partition: common.partition,
         ..common.destination
@@ -230,25 +235,31 @@ pub fn receive<M: Message, H>(
         name(operation, &destination),
     )
     .since(since);
-    let links = links(messages, &common, options);
+    let read = |message: &M| message.sender(&options.telemetry);
+    let links = links(&recorded, &common, Hooked::default(), options, read);
     for (sender, attributes) in links.list {
         builder = builder.link(sender, attributes);
     }
-    let count = messages.len();
     Some(start(
         builder,
         client,
         &destination,
         labels,
-        Counted::Consumed(count as u64),
+        Counted::Consumed(recorded.len() as u64),
         options,
         |to| {
-            to.push(messaging::BATCH_MESSAGE_COUNT, whole(count as u64));
+            to.push(messaging::BATCH_MESSAGE_COUNT, whole(messages.len() as u64));
             if links.dropped > 0 {
                 to.push(ml::LINKS_DROPPED, whole(links.dropped as u64));
             }
         },
     ))
+}
+
+/// Those that the filter accepts.
+pub(super) fn accepted<'a, M, H: Filter<M>>(messages: &'a [M], options: &Options<H>) -> Vec<&'a M> {
+    let accepts = |message: &&M| options.hooks.accepts(message);
+    messages.iter().filter(accepts).collect()
 }
 
 /// Starts settling messages: `ack`, `nack`, `reject`, `commit`.

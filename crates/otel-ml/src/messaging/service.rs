@@ -99,11 +99,15 @@ where
 }
 
 /// Processes `messages` as one by `handler`, which is called now. No message is no operation.
-pub fn process_batch_by<M: Message, H, F>(
+pub fn process_batch_by<M, H, F>(
     messages: &[M],
     options: &Arc<Options<H>>,
     handler: impl FnOnce() -> F,
-) -> ProcessFuture<F, H> {
+) -> ProcessFuture<F, H>
+where
+    M: Message,
+    H: AllHooks<M>,
+{
     let telemetry = &options.telemetry;
     let is_recorded = telemetry.is_tracing() || telemetry.instruments().is_some();
     let operation = is_recorded.then(|| process_batch(messages, options));

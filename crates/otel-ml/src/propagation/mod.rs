@@ -8,6 +8,7 @@ pub(crate) mod tracestate;
 mod w3c;
 
 use std::any::Any;
+use std::cell::Cell;
 use std::fmt;
 
 use opentelemetry::propagation::TextMapPropagator;
@@ -47,6 +48,30 @@ impl Anomaly {
             Self::Oversized => ml::propagation_anomaly::OVERSIZED,
         }
     }
+}
+
+thread_local! {
+    /// Whether what is read now was read before.
+    static IS_READ_AGAIN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `read`, which reads what was read before: what is wrong with it was counted then.
+pub(crate) fn read_again<T>(read: impl FnOnce() -> T) -> T {
+    struct Restored(bool);
+
+    impl Drop for Restored {
+        fn drop(&mut self) {
+            IS_READ_AGAIN.set(self.0);
+        }
+    }
+
+    let _restored = Restored(IS_READ_AGAIN.replace(true));
+    read()
+}
+
+/// Whether an anomaly that is found now was counted before.
+pub(crate) fn is_read_again() -> bool {
+    IS_READ_AGAIN.get()
 }
 
 /// Which propagator is used.

@@ -1,11 +1,12 @@
 //! E06: a delivery is counted once, wherever that is.
 
-use otel_ml::messaging::{Client, process, receive};
+use otel_ml::messaging::{Client, process, process_batch, receive};
 use otel_ml::{ErrorType, MlSpan, Outcome, Since};
-use otel_ml_semconv::{error, gen_ai, messaging as keys};
+use otel_ml_semconv::{error, gen_ai, messaging as keys, ml};
 use otel_ml_testing::TestTelemetry;
 
 use super::{Letter, SYSTEM, options};
+use crate::carriers::Records;
 use crate::support::{counter, labels, series};
 
 /// All deliveries that were counted.
@@ -133,4 +134,41 @@ fn a_consumer_that_serves_a_model_has_the_metrics_of_a_model_server() {
         series(&test, &gen_ai::metric::SERVER_TIME_TO_FIRST_TOKEN, &labels).count(),
         1
     );
+}
+
+/// Whatever reads the headers again finds the same.
+#[test]
+fn e01_what_is_wrong_with_a_message_is_counted_once_also_where_it_was_received_before() {
+    let anomalies = |test: &TestTelemetry| {
+        let metrics = test.metrics();
+        let counted = metrics.sum(ml::metric::PROPAGATION_ANOMALIES.name);
+        counted.with(ml::PROPAGATION_ANOMALY, "malformed").int()
+    };
+    for is_received in [false, true] {
+        let test = TestTelemetry::new();
+        let letters = [Letter {
+            headers: Records::default().with("traceparent", "junk"),
+            is_counted: is_received,
+            ..Letter::traced()
+        }];
+        let options = options(&test);
+        if is_received {
+            let client = Client::of(SYSTEM);
+            let poll = receive("poll", &client, &letters, Since::now(), &options);
+            poll.unwrap().finish(Outcome::Ok);
+            assert_eq!(anomalies(&test), 1);
+            process_batch(&letters, &options)
+                .unwrap()
+                .finish(Outcome::Ok);
+        }
+        process(&letters[0], &options).finish(Outcome::Ok);
+        assert_eq!(anomalies(&test), 1, "received: {is_received}");
+        // The next one is another's.
+        let other = Letter {
+            is_counted: false,
+            ..letters[0].clone()
+        };
+        process(&other, &options).finish(Outcome::Ok);
+        assert_eq!(anomalies(&test), 2, "received: {is_received}");
+    }
 }

@@ -1,6 +1,7 @@
 //! Messages of a broker that lives in memory.
 
 mod batch;
+mod batch_hooks;
 mod client;
 mod context;
 mod destinations;
