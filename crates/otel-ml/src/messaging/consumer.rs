@@ -1,6 +1,7 @@
 //! Processing what was received.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::time::{Duration, SystemTime};
 
 use opentelemetry::baggage::BaggageExt;
@@ -53,8 +54,8 @@ where
     } else {
         Some(inbound.parent.clone())
     };
-    let record = || ProcessRecord {
-        labels: labels(),
+    let record = |known: OnceCell<_>| ProcessRecord {
+        labels: known.into_inner().unwrap_or_else(labels),
         count: u64::from(!message.is_counted()),
         waits: waited.into_iter().collect(),
         queue: Queue::of(message.system(), &destination),
@@ -64,17 +65,21 @@ where
         .link(inbound.link, Vec::new())
         .handle(options.handle())
         .attribute_cap(options.attribute_cap)
-        .start(record, |to| {
-            to.push(messaging::OPERATION_TYPE, PROCESS);
-            to.extend(labels());
-            push_destination(&destination, to);
-            push_message(message, waited, options.detail, to);
-            to.take_keys();
-            if let Some(cx) = &baggage {
-                options.push_baggage(cx, to);
-            }
-            options.hooks.attributes(message, to);
-        });
+        .start_of(
+            OnceCell::new(),
+            |known, to| {
+                to.push(messaging::OPERATION_TYPE, PROCESS);
+                to.extend(known.get_or_init(labels).iter().cloned());
+                push_destination(&destination, to);
+                push_message(message, waited, options.detail, to);
+                to.take_keys();
+                if let Some(cx) = &baggage {
+                    options.push_baggage(cx, to);
+                }
+                options.hooks.attributes(message, to);
+            },
+            record,
+        );
     if let Some(sent_at) = message.sent_at().filter(|_| options.queue_wait_span)
         && let Some(cx) = operation.context().filter(|_| operation.is_recording())
     {

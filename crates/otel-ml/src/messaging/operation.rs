@@ -1,16 +1,17 @@
 //! What a messaging client does: send, receive, settle.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 
 use opentelemetry::trace::{SpanContext, SpanKind};
 use opentelemetry::{Context, Key, KeyValue, Value};
 use otel_ml_semconv::{messaging, ml};
+use smallvec::SmallVec;
 
 use super::links::{Common, Hooked, links};
 use super::{Destination, Message};
 use crate::attributes::{self, Attributes};
 use crate::hooks::Filter;
-use crate::instruments::Labels;
 use crate::ml_span::whole;
 use crate::operation::{End, Operation, OperationBuilder, Record, Since};
 use crate::options::{Detail, Options};
@@ -306,20 +307,21 @@ fn start<H>(
     builder
         .parent(Context::current())
         .attribute_cap(options.attribute_cap)
-        .start(
-            || ClientRecord {
-                labels: labels(),
-                counted,
-                is_told_partition: false,
-                told: Labels::new(),
-            },
-            |to| {
-                to.extend(labels());
+        .start_of(
+            OnceCell::new(),
+            |known, to| {
+                to.extend(known.get_or_init(&labels).iter().cloned());
                 push_destination(destination, to);
                 if let Some(id) = client.id.filter(|_| options.detail > Detail::Minimal) {
                     to.push(messaging::CLIENT_ID, id.to_owned());
                 }
                 more(to);
+            },
+            |known| ClientRecord {
+                labels: known.into_inner().unwrap_or_else(&labels),
+                counted,
+                is_told_partition: false,
+                told: SmallVec::new(),
             },
         )
 }
@@ -338,7 +340,8 @@ pub struct ClientRecord {
     counted: Counted,
     /// Whether the partition was not known when the span started.
     is_told_partition: bool,
-    told: Labels,
+    /// An offset, and whether an error is transient.
+    told: SmallVec<[KeyValue; 2]>,
 }
 
 impl ClientRecord {
