@@ -5,8 +5,6 @@ use std::future::{Ready, ready};
 
 use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt;
-use otel_ml::Telemetry;
-use otel_ml::carrier::HeaderExtractor;
 use otel_ml::opentelemetry::Context;
 use otel_ml::opentelemetry::trace::SpanKind;
 use otel_ml_testing::TestTelemetry;
@@ -14,7 +12,7 @@ use otel_ml_testing::mock::MockBody;
 use otel_ml_tonic::{OtelMlClientLayer, OtelMlLayer, RequestHead};
 use tower::{Layer as _, Service, service_fn};
 
-use crate::hop::{Call, Fault, Handler, Hop, Link, Reply, Settings, headers, sent_on};
+use crate::hop::{Call, Fault, Handler, Hop, Link, Reply, Settings, caller, headers, sent_on};
 use crate::setup::check_readiness;
 
 pub(crate) struct GrpcServer;
@@ -65,18 +63,11 @@ where
     B: BodyExt + 'static,
 {
     fn call(&mut self, headers: &HeaderMap) -> Call {
-        let mut sent = headers.clone();
-        let mut current = Context::current();
-        if self.is_client {
-            if headers.contains_key("traceparent") {
-                let telemetry = Telemetry::builder().without_traces().without_metrics();
-                let caller = HeaderExtractor::new(headers);
-                current = telemetry.build().extract(&caller);
-            }
-            for field in ["traceparent", "tracestate", "baggage"] {
-                sent.remove(field);
-            }
-        }
+        let (current, sent) = if self.is_client {
+            caller(headers)
+        } else {
+            (Context::current(), headers.clone())
+        };
         let _attached = current.attach();
         let answer = self.service.call(request(&sent));
         Box::pin(async move {

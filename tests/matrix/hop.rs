@@ -3,13 +3,14 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::task::{self, Poll, Waker};
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, LocalBoxFuture};
 use http::HeaderMap;
 use otel_ml::Telemetry;
-use otel_ml::carrier::HeaderInjector;
+use otel_ml::carrier::{HeaderExtractor, HeaderInjector};
+use otel_ml::opentelemetry::Context;
 use otel_ml::opentelemetry::trace::SpanKind;
 use otel_ml_testing::opentelemetry_sdk::trace::SpanData;
 use otel_ml_testing::{HistogramPoint, SpanExt as _, TestTelemetry};
@@ -61,6 +62,9 @@ pub(crate) trait Hop: 'static {
     const READS_CONTEXT: bool;
     /// Whether of several `traceparent`s the last one counts, and not none.
     const LAST_PARENT_WINS: bool = false;
+    /// Whether it is a service; else a call begins when it is first polled, as an async
+    /// function does.
+    const IS_SERVICE: bool = true;
 
     /// The transport's layer, with settings of its own, over `handler`.
     fn link(settings: Settings, handler: Handler) -> Box<dyn Link>;
@@ -69,7 +73,9 @@ pub(crate) trait Hop: 'static {
     fn unit_link(handler: Handler) -> Box<dyn Link>;
 
     /// Checks that readiness is the inner service's, which is never cloned.
-    fn readiness() -> std::future::Ready<()>;
+    fn readiness() -> std::future::Ready<()> {
+        unreachable!("it is no service");
+    }
 }
 
 /// An inner service behind a layer.
@@ -109,9 +115,23 @@ pub(crate) fn sent_on() -> HeaderMap {
         .without_traces()
         .without_metrics()
         .build();
-    let current = otel_ml::opentelemetry::Context::current();
-    telemetry.inject(&current, &mut HeaderInjector(&mut headers));
+    telemetry.inject(&Context::current(), &mut HeaderInjector(&mut headers));
     headers
+}
+
+/// Who calls with `headers`, as the context that is current then, and what else they say.
+pub(crate) fn caller(headers: &HeaderMap) -> (Context, HeaderMap) {
+    let caller = if headers.contains_key("traceparent") {
+        let telemetry = Telemetry::builder().without_traces().without_metrics();
+        telemetry.build().extract(&HeaderExtractor::new(headers))
+    } else {
+        Context::current()
+    };
+    let mut own = headers.clone();
+    for field in ["traceparent", "tracestate", "baggage"] {
+        own.remove(field);
+    }
+    (caller, own)
 }
 
 /// What came out at the far side of one call.
@@ -181,5 +201,5 @@ pub(crate) fn assert_error<H: Hop>(test: &TestTelemetry, error: Option<&str>) {
 }
 
 pub(crate) fn poll<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
-    future.poll(&mut Context::from_waker(Waker::noop()))
+    future.poll(&mut task::Context::from_waker(Waker::noop()))
 }

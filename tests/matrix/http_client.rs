@@ -4,16 +4,13 @@ use std::future::{Ready, ready};
 
 use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt;
-use otel_ml::Telemetry;
-use otel_ml::carrier::HeaderExtractor;
-use otel_ml::opentelemetry::Context;
 use otel_ml::opentelemetry::trace::SpanKind;
 use otel_ml_testing::TestTelemetry;
 use otel_ml_testing::mock::MockBody;
 use otel_ml_tower::{OtelMlClientLayer, RequestHead};
 use tower::{Layer as _, Service, service_fn};
 
-use crate::hop::{Call, Fault, Handler, Hop, Link, Reply, Settings};
+use crate::hop::{Call, Fault, Handler, Hop, Link, Reply, Settings, caller};
 use crate::setup::check_readiness;
 
 pub(crate) struct HttpClient;
@@ -52,19 +49,7 @@ where
 {
     /// A caller's context is the one that is current where the request is sent.
     fn call(&mut self, headers: &HeaderMap) -> Call {
-        let caller = if headers.contains_key("traceparent") {
-            let telemetry = Telemetry::builder()
-                .without_traces()
-                .without_metrics()
-                .build();
-            telemetry.extract(&HeaderExtractor::new(headers))
-        } else {
-            Context::current()
-        };
-        let mut own = headers.clone();
-        for field in ["traceparent", "tracestate", "baggage"] {
-            own.remove(field);
-        }
+        let (caller, own) = caller(headers);
         let _attached = caller.attach();
         let answer = self.0.call(request(&own));
         Box::pin(async move {

@@ -19,25 +19,30 @@ use otel_ml_rdkafka::rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use otel_ml_testing::TestTelemetry;
 use tower::{Layer as _, Service, service_fn};
 
-use crate::hop::{Call, Fault, Handler, Hop, Link, Reply, Settings, sent_on};
+use crate::hop::{Call, Fault, Handler, Hop, Link, Settings, sent_on};
+use crate::memory::settled;
 use crate::setup::check_readiness;
 
 const TOPIC: &str = "otel-ml-matrix";
-const LONG: Duration = Duration::from_secs(20);
+/// How long a broker may take.
+pub(crate) const LONG: Duration = Duration::from_secs(20);
 
 /// A way through a broker and out again.
-struct Route {
+pub(crate) struct Route {
+    topic: &'static str,
+    config: ClientConfig,
     producer: BaseProducer,
     consumer: BaseConsumer,
     _mock: Option<MockCluster<'static, DefaultProducerContext>>,
 }
 
 thread_local! {
-    static ROUTE: Rc<Route> = Rc::new(Route::new());
+    static ROUTE: Rc<Route> = Rc::new(Route::new(TOPIC));
 }
 
 impl Route {
-    fn new() -> Self {
+    /// By `topic`, which nobody else has a route by: what is in it is taken out in order.
+    pub(crate) fn new(topic: &'static str) -> Self {
         let named = std::env::var("KAFKA_BOOTSTRAP");
         let mock = named.is_err().then(|| MockCluster::new(1).unwrap());
         let bootstrap = match &mock {
@@ -47,26 +52,37 @@ impl Route {
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", bootstrap)
-            .set("group.id", TOPIC)
+            .set("group.id", topic)
+            .set("enable.auto.commit", "false")
             .set("fetch.wait.max.ms", "10");
         let route = Self {
+            topic,
             producer: config.create().unwrap(),
             consumer: config.create().unwrap(),
+            config,
             _mock: mock,
         };
         // The topic is there from the first message on, and may hold those of earlier runs.
         route.send(OwnedHeaders::new());
-        let (_, end) = route.consumer.fetch_watermarks(TOPIC, 0, LONG).unwrap();
-        let mut from_here = TopicPartitionList::new();
-        from_here
-            .add_partition_offset(TOPIC, 0, Offset::Offset(end))
-            .unwrap();
-        route.consumer.assign(&from_here).unwrap();
+        route.consumer.assign(&route.end()).unwrap();
         route
     }
 
-    fn send(&self, headers: OwnedHeaders) {
-        let record: BaseRecord<'_, str, str> = BaseRecord::to(TOPIC);
+    pub(crate) const fn config(&self) -> &ClientConfig {
+        &self.config
+    }
+
+    /// Where the next message will be.
+    pub(crate) fn end(&self) -> TopicPartitionList {
+        let (_, next) = self.consumer.fetch_watermarks(self.topic, 0, LONG).unwrap();
+        let mut end = TopicPartitionList::new();
+        end.add_partition_offset(self.topic, 0, Offset::Offset(next))
+            .unwrap();
+        end
+    }
+
+    pub(crate) fn send(&self, headers: OwnedHeaders) {
+        let record: BaseRecord<'_, str, str> = BaseRecord::to(self.topic);
         let record = record.partition(0).payload("a").headers(headers);
         self.producer
             .send(record)
@@ -75,23 +91,28 @@ impl Route {
         self.producer.flush(LONG).unwrap();
     }
 
-    fn through(&self, headers: &HeaderMap) -> Record<OwnedMessage> {
-        let all = headers
-            .iter()
-            .fold(OwnedHeaders::new(), |all, (name, value)| {
-                all.insert(Header {
-                    key: name.as_str(),
-                    value: Some(value.as_bytes()),
-                })
-            });
-        self.send(all);
-        let message = self.consumer.poll(LONG).expect("in time").unwrap();
-        Record::new(message.detach())
+    /// The next message that was sent.
+    pub(crate) fn next(&self) -> OwnedMessage {
+        self.consumer.poll(LONG).expect("in time").unwrap().detach()
     }
 }
 
+pub(crate) fn owned(headers: &HeaderMap) -> OwnedHeaders {
+    headers
+        .iter()
+        .fold(OwnedHeaders::new(), |all, (name, value)| {
+            all.insert(Header {
+                key: name.as_str(),
+                value: Some(value.as_bytes()),
+            })
+        })
+}
+
 fn record(headers: &HeaderMap) -> Record<OwnedMessage> {
-    ROUTE.with(|route| route.through(headers))
+    ROUTE.with(|route| {
+        route.send(owned(headers));
+        Record::new(route.next())
+    })
 }
 
 macro_rules! inner {
@@ -99,10 +120,7 @@ macro_rules! inner {
         service_fn(move |_record: Record<OwnedMessage>| {
             let handler = Handler::clone(&$handler);
             async move {
-                // A message has no answer: one without an end is a handler that hangs.
-                if let Reply::Endless = handler(sent_on()).await? {
-                    std::future::pending::<()>().await;
-                }
+                settled(handler(sent_on()).await?).await;
                 Ok::<_, Fault>(())
             }
         })
@@ -123,7 +141,7 @@ where
 pub(crate) struct Kafka;
 
 impl Hop for Kafka {
-    const NAME: &'static str = "kafka messages";
+    const NAME: &'static str = "kafka records";
     const SPAN: (&'static str, SpanKind) = ("process otel-ml-matrix", SpanKind::Consumer);
     const DURATION: &'static str = "messaging.process.duration";
     const IN_FLIGHT: Option<&'static str> = None;

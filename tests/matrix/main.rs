@@ -9,6 +9,8 @@ mod hop;
 mod http_client;
 mod http_server;
 mod kafka;
+mod kafka_consumer;
+mod kafka_producer;
 mod memory;
 mod parents;
 mod setup;
@@ -42,11 +44,15 @@ fn transport<H: Hop>() -> Transport {
         .cell(Row::Concurrent, parents::concurrent::<H>)
         .cell(Row::FactRewritten, parents::fact_rewritten::<H>)
         .cell(Row::SensitiveHeaders, setup::sensitive_headers::<H>)
-        .cell(Row::PollReady, H::readiness)
         .cell(Row::NoSdk, setup::no_sdk::<H>)
         .cell(Row::BuiltBeforeProvider, setup::built_before_provider::<H>)
         .cell(Row::ProviderShutDown, setup::provider_shut_down::<H>)
         .cell(Row::ProviderReplaced, setup::provider_replaced::<H>);
+    let transport = if H::IS_SERVICE {
+        transport.cell(Row::PollReady, H::readiness)
+    } else {
+        transport.na(Row::PollReady, NotApplicable::NoService)
+    };
     let transport = match H::IN_FLIGHT {
         Some(_) => transport.cell(Row::InFlightZero, ends::in_flight::<H>),
         None => transport.na(Row::InFlightZero, NotApplicable::NoInFlight),
@@ -57,16 +63,21 @@ fn transport<H: Hop>() -> Transport {
             .cell(Row::TraceparentDuplicate, parents::duplicate::<H>)
             .cell(Row::TraceparentFuture, parents::future_version::<H>)
     } else {
-        [
-            Row::TraceparentMalformed,
-            Row::TraceparentDuplicate,
-            Row::TraceparentFuture,
-        ]
-        .into_iter()
-        .fold(transport, |transport, row| {
-            transport.na(row, NotApplicable::Outgoing)
-        })
+        outgoing(transport)
     }
+}
+
+/// Of a transport that reads no context.
+fn outgoing(transport: Transport) -> Transport {
+    [
+        Row::TraceparentMalformed,
+        Row::TraceparentDuplicate,
+        Row::TraceparentFuture,
+    ]
+    .into_iter()
+    .fold(transport, |transport, row| {
+        transport.na(row, NotApplicable::Outgoing)
+    })
 }
 
 #[tokio::test]
@@ -79,6 +90,8 @@ async fn every_transport_gets_every_row_right() {
         .transport(transport::<Messages<MemoryMessage>>())
         .transport(transport::<Messages<Envelope<()>>>())
         .transport(transport::<kafka::Kafka>())
+        .transport(transport::<kafka_consumer::KafkaConsumer>())
+        .transport(kafka_producer::transport())
         .run()
         .await;
     // Past the capture of test output: the table is wanted also when all is well.

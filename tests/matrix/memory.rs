@@ -50,7 +50,7 @@ impl Received for Envelope<()> {
 }
 
 /// A message has no answer: one without an end is a handler that does not return.
-async fn settled(reply: Reply) {
+pub(crate) async fn settled(reply: Reply) {
     if let Reply::Endless = reply {
         std::future::pending::<()>().await;
     }
