@@ -25,6 +25,7 @@ use crate::DefaultHooks;
 use crate::error::classifier;
 use crate::received::{Batch, Received};
 use crate::record::{Origin, Record};
+use crate::topic::Templates;
 
 /// A [`StreamConsumer`] whose messages come with their sender's context.
 ///
@@ -298,6 +299,20 @@ impl<H> OtelMlConsumerBuilder<H> {
     /// Records messages' keys, where they are text. Off by default: keys may name people.
     pub fn message_keys(mut self, recorded: bool) -> Self {
         self.origin.records_keys = recorded;
+        self
+    }
+
+    /// Tells the template of a topic whose name is made from one, such as `replies-{tenant}` of
+    /// `replies-acme`; `None` for one that stands for itself.
+    ///
+    /// # Cardinality
+    /// Such a topic's span name and metric labels have the template, and its own name is on the
+    /// span alone.
+    pub fn topic_template(
+        mut self,
+        template: impl Fn(&str) -> Option<&'static str> + Send + Sync + 'static,
+    ) -> Self {
+        self.origin.templates = Templates::new(template);
         self
     }
 

@@ -9,6 +9,7 @@ mod record;
 mod send;
 mod settle;
 mod stats;
+mod topic;
 
 pub use otel_ml;
 pub use rdkafka;

@@ -20,6 +20,7 @@ use rdkafka::util::{AsyncRuntime, DefaultRuntime, Timeout};
 use crate::DefaultHooks;
 use crate::error::classifier;
 use crate::send::{Delivering, Outgoing, Settings, told};
+use crate::topic::Templates;
 
 /// A [`FutureProducer`] whose sends are traced, and carry the trace on.
 ///
@@ -64,6 +65,7 @@ impl OtelMlProducer {
             client_id: None,
             records_keys: false,
             writes_send_time: false,
+            templates: Templates::default(),
         }
     }
 }
@@ -206,9 +208,10 @@ pub struct OtelMlProducerBuilder<H = DefaultHooks> {
     client_id: Option<String>,
     records_keys: bool,
     writes_send_time: bool,
+    templates: Templates,
 }
 
-option_setters!(OtelMlProducerBuilder<> { client_id, records_keys, writes_send_time });
+option_setters!(OtelMlProducerBuilder<> { client_id, records_keys, writes_send_time, templates });
 
 impl<H> OtelMlProducerBuilder<H> {
     /// Writes the time of sending into a header,
@@ -224,6 +227,20 @@ impl<H> OtelMlProducerBuilder<H> {
     /// Records messages' keys, where they are text. Off by default: keys may name people.
     pub fn message_keys(mut self, recorded: bool) -> Self {
         self.records_keys = recorded;
+        self
+    }
+
+    /// Tells the template of a topic whose name is made from one, such as `replies-{tenant}` of
+    /// `replies-acme`; `None` for one that stands for itself.
+    ///
+    /// # Cardinality
+    /// Such a topic's span name and metric labels have the template, and its own name is on the
+    /// span alone.
+    pub fn topic_template(
+        mut self,
+        template: impl Fn(&str) -> Option<&'static str> + Send + Sync + 'static,
+    ) -> Self {
+        self.templates = Templates::new(template);
         self
     }
 
@@ -247,6 +264,7 @@ impl<H> OtelMlProducerBuilder<H> {
                 client_id: self.client_id,
                 records_keys: self.records_keys,
                 writes_send_time: self.writes_send_time,
+                templates: self.templates,
             }),
             keeps_context: false,
         }

@@ -1,7 +1,6 @@
 //! A message as the core sees it.
 
 use std::fmt;
-use std::io::Write as _;
 use std::ops::Deref;
 use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,6 +13,7 @@ use rdkafka::Timestamp;
 use rdkafka::message::Message;
 
 use crate::carrier::HeadersExtractor;
+use crate::topic::{Number, Templates};
 
 /// The longest key that is recorded, in bytes.
 const LONGEST_KEY: usize = 256;
@@ -24,6 +24,7 @@ pub(crate) struct Origin {
     pub(crate) group: Option<String>,
     pub(crate) client_id: Option<String>,
     pub(crate) records_keys: bool,
+    pub(crate) templates: Templates,
 }
 
 /// A message of rdkafka's, with what the core asks of one: [`otel_ml::messaging::Message`].
@@ -159,7 +160,8 @@ impl<M: Message> MessageModel for Record<M> {
     }
 
     fn destination(&self) -> Destination<'_> {
-        Destination::named(self.message.topic()).partition(self.partition.as_str())
+        let destination = self.origin.templates.destination(self.message.topic());
+        destination.partition(self.partition.as_str())
     }
 
     fn sender(&self, telemetry: &Telemetry) -> Context {
@@ -215,31 +217,6 @@ fn time(millis: i64) -> Option<SystemTime> {
     UNIX_EPOCH.checked_add(since_1970)
 }
 
-/// A number as text, without an allocation.
-#[derive(Clone, Copy)]
-pub(crate) struct Number {
-    /// Eleven are enough for any `i32`.
-    digits: [u8; 11],
-    length: usize,
-}
-
-impl Number {
-    pub(crate) fn new(number: i32) -> Self {
-        let mut digits = [0; 11];
-        let mut rest = digits.as_mut_slice();
-        let room = rest.len();
-        // It fits.
-        let _ = write!(rest, "{number}");
-        let length = room - rest.len();
-        Self { digits, length }
-    }
-
-    pub(crate) fn as_str(&self) -> &str {
-        let digits = self.digits.get(..self.length).unwrap_or_default();
-        std::str::from_utf8(digits).unwrap_or_default()
-    }
-}
-
 impl<M> Deref for Record<M> {
     type Target = M;
 
@@ -268,13 +245,6 @@ impl<M: Message> fmt::Debug for Record<M> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn partitions_are_text() {
-        for number in [0, 7, 1234, i32::MAX, i32::MIN, -1] {
-            assert_eq!(Number::new(number).as_str(), number.to_string());
-        }
-    }
 
     #[test]
     fn e04_only_clean_keys_are_recorded() {

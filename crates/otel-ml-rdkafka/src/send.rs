@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use futures_util::FutureExt as _;
 use otel_ml::hooks::AllHooks;
-use otel_ml::messaging::{Client, ClientRecord, Destination, send};
+use otel_ml::messaging::{Client, ClientRecord, send};
 use otel_ml::opentelemetry::Context as OtelContext;
 use otel_ml::opentelemetry::trace::{SpanContext, TraceContextExt as _};
 use otel_ml::semconv::{kafka, messaging, ml};
@@ -20,7 +20,8 @@ use rdkafka::producer::{DeliveryFuture, FutureRecord};
 
 use crate::carrier::{HeadersExtractor, HeadersInjector};
 use crate::error::is_transient;
-use crate::record::{Number, push_key};
+use crate::record::push_key;
+use crate::topic::{Number, Templates};
 
 /// A message that is about to be sent, as hooks see it.
 #[derive(Clone, Copy)]
@@ -53,6 +54,7 @@ pub(crate) struct Settings<H> {
     pub(crate) client_id: Option<String>,
     pub(crate) records_keys: bool,
     pub(crate) writes_send_time: bool,
+    pub(crate) templates: Templates,
 }
 
 impl<H> Settings<H> {
@@ -104,19 +106,14 @@ impl<H> Settings<H> {
         })
     }
 
-    fn start(
-        &self,
-        outgoing: &Outgoing<'_>,
-        kept: Option<SpanContext>,
-        current: &OtelContext,
-    ) -> Operation<ClientRecord>
+    fn start(&self, outgoing: &Outgoing<'_>, kept: Option<SpanContext>) -> Operation<ClientRecord>
     where
         H: for<'a> AllHooks<Outgoing<'a>>,
     {
         let options = &self.options;
         let partition = outgoing.partition.filter(|number| *number >= 0);
         let partition = partition.map(Number::new);
-        let mut destination = Destination::named(outgoing.topic);
+        let mut destination = self.templates.destination(outgoing.topic);
         if let Some(partition) = &partition {
             destination = destination.partition(partition.as_str());
         }

@@ -10,7 +10,7 @@ use rdkafka::message::{BorrowedMessage, Message as _};
 
 use crate::OtelMlConsumer;
 use crate::error::is_transient;
-use crate::record::Number;
+use crate::topic::Number;
 
 /// Commits are `commit {topic}` CLIENT spans, children of what is current: of the processing
 /// when called in the handler.
@@ -34,7 +34,8 @@ where
         mode: CommitMode,
     ) -> KafkaResult<()> {
         let partition = Number::new(message.partition());
-        let destination = Destination::named(message.topic()).partition(partition.as_str());
+        let destination = self.origin.templates.destination(message.topic());
+        let destination = destination.partition(partition.as_str());
         let operation = self.settle(&destination, Some(message.offset()));
         finish(operation, self, |inner| inner.commit_message(message, mode))
     }
@@ -53,7 +54,10 @@ where
         let is_one_topic = elements.iter().all(|element| element.topic() == topic);
         let single = first.filter(|_| elements.len() == 1);
         let partition = single.map(|single| Number::new(single.partition()));
-        let mut destination = Destination::named(if is_one_topic { topic } else { "" });
+        let mut destination = match is_one_topic {
+            true => self.origin.templates.destination(topic),
+            false => Destination::default(),
+        };
         if let Some(partition) = &partition {
             destination = destination.partition(partition.as_str());
         }

@@ -11,4 +11,5 @@ mod sends;
 mod sends_fail;
 mod stats;
 mod support;
+mod topics;
 mod unrecorded;
