@@ -116,10 +116,10 @@ where
 
     /// A message that was received past this wrapper, such as by a
     /// [partition queue](StreamConsumer::split_partition_queue) of [`get_ref`](Self::get_ref).
-    pub fn received<'a>(&self, message: BorrowedMessage<'a>) -> Received<'a, H> {
+    pub fn received<'a>(&'a self, message: BorrowedMessage<'a>) -> Received<'a, H> {
         Received {
             record: self.record(message),
-            options: Arc::clone(&self.options),
+            options: &self.options,
         }
     }
 
@@ -176,7 +176,7 @@ where
         let since = Since::now();
         let mut batch = Batch {
             records: Vec::new(),
-            options: Arc::clone(&self.options),
+            options: &self.options,
         };
         self.untold.tell()?;
         if max == 0 {

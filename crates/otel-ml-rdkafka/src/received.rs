@@ -20,7 +20,7 @@ use crate::record::Record;
 /// It derefs to the message, so that whatever takes a `&BorrowedMessage` takes it too.
 pub struct Received<'a, H = DefaultHooks> {
     pub(crate) record: Record<BorrowedMessage<'a>>,
-    pub(crate) options: Arc<Options<H>>,
+    pub(crate) options: &'a Arc<Options<H>>,
 }
 
 impl<'a, H> Received<'a, H> {
@@ -45,7 +45,7 @@ impl<'a, H> Received<'a, H> {
         H: AllHooks<Record<BorrowedMessage<'a>>>,
     {
         let handler = || handler(self.record.get_ref());
-        process_by(&self.record, &self.options, handler).await
+        process_by(&self.record, self.options, handler).await
     }
 
     /// What its sender put into it: empty where it put nothing, never the current context.
@@ -94,7 +94,7 @@ impl<H> fmt::Debug for Received<'_, H> {
 /// [`Received::process`] for each.
 pub struct Batch<'a, H = DefaultHooks> {
     pub(crate) records: Vec<Record<BorrowedMessage<'a>>>,
-    pub(crate) options: Arc<Options<H>>,
+    pub(crate) options: &'a Arc<Options<H>>,
 }
 
 impl<'a, H> Batch<'a, H> {
@@ -120,7 +120,7 @@ impl<'a, H> Batch<'a, H> {
         H: AllHooks<Record<BorrowedMessage<'a>>>,
     {
         let handler = || handler(&self.records);
-        process_batch_by(&self.records, &self.options, handler).await
+        process_batch_by(&self.records, self.options, handler).await
     }
 }
 
@@ -153,7 +153,7 @@ impl<H> fmt::Debug for Batch<'_, H> {
 /// The messages of a [`Batch`], one by one.
 pub struct IntoReceived<'a, H = DefaultHooks> {
     records: vec::IntoIter<Record<BorrowedMessage<'a>>>,
-    options: Arc<Options<H>>,
+    options: &'a Arc<Options<H>>,
 }
 
 impl<'a, H> Iterator for IntoReceived<'a, H> {
@@ -162,7 +162,7 @@ impl<'a, H> Iterator for IntoReceived<'a, H> {
     fn next(&mut self) -> Option<Self::Item> {
         self.records.next().map(|record| Received {
             record,
-            options: Arc::clone(&self.options),
+            options: self.options,
         })
     }
 

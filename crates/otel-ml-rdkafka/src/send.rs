@@ -84,17 +84,14 @@ impl<H> Settings<H> {
             payload: record.payload.map(ToBytes::to_bytes),
             headers: record.headers.as_ref(),
         };
-        let current = OtelContext::current();
-        let operation = if is_recorded
-            && !current.is_telemetry_suppressed()
-            && self.options.hooks.accepts(&outgoing)
-        {
-            self.start(&outgoing, kept.clone(), &current)
+        let operation = if is_recorded && self.options.hooks.accepts(&outgoing) {
+            self.start(&outgoing, kept.clone())
         } else {
             Operation::none()
         };
-        let cx = operation.context().unwrap_or(&current);
-        self.write(kept.is_none().then_some(cx), record);
+        let unrecorded = operation.context().is_none().then(OtelContext::current);
+        let cx = operation.context().or(unrecorded.as_ref());
+        self.write(cx.filter(|_| kept.is_none()), record);
         operation
     }
 
@@ -142,7 +139,9 @@ impl<H> Settings<H> {
                     }
                     Some(_) => {}
                 }
-                options.push_baggage(current, to);
+                if !options.baggage.is_empty() {
+                    options.push_baggage(&OtelContext::current(), to);
+                }
                 options.hooks.attributes(outgoing, to);
             },
         )
