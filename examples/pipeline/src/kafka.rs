@@ -1,19 +1,23 @@
 //! Requests and replies over Kafka: how the gateway asks the retrieve hop when hops are to go
 //! by it. A request carries a number and comes to one topic, its reply with the same number to
-//! another. The broker is the one that `KAFKA_BOOTSTRAP` names, else one inside the process.
+//! another. The broker is the one that `KAFKA_BOOTSTRAP` names, else one inside the process; the
+//! topics are a run's own, so that of two on one broker neither answers the other's requests.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use otel_ml::Telemetry;
-use otel_ml_rdkafka::rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use otel_ml_rdkafka::rdkafka::admin::{
+    AdminClient, AdminOptions, NewTopic, TopicReplication, TopicResult,
+};
 use otel_ml_rdkafka::rdkafka::client::DefaultClientContext;
 use otel_ml_rdkafka::rdkafka::consumer::Consumer as _;
-use otel_ml_rdkafka::rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use otel_ml_rdkafka::rdkafka::error::{KafkaError, KafkaResult};
 use otel_ml_rdkafka::rdkafka::message::{
     BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders,
 };
@@ -35,11 +39,17 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How long the broker may take for what a start needs.
 const START: Duration = Duration::from_secs(10);
 
-/// A broker, and the way to it.
+/// A broker, the way to it, and the topics that this run has on it.
 pub struct Broker {
     config: ClientConfig,
     /// Lives as long as this does.
-    mock: Option<MockCluster<'static, DefaultProducerContext>>,
+    mock: Option<Rc<MockCluster<'static, DefaultProducerContext>>>,
+    /// What the names of this run's topics end with.
+    run: String,
+}
+
+fn new_run() -> String {
+    format!("{:08x}", fastrand::u32(..))
 }
 
 impl Broker {
@@ -51,71 +61,117 @@ impl Broker {
         let named = std::env::var("KAFKA_BOOTSTRAP").ok();
         let mock = match &named {
             Some(_) => None,
-            None => Some(MockCluster::new(1)?),
+            None => Some(Rc::new(MockCluster::new(1)?)),
         };
-        let inside = || mock.as_ref().map(MockCluster::bootstrap_servers);
+        let inside = || mock.as_ref().map(|mock| mock.bootstrap_servers());
         let bootstrap = named.or_else(inside).unwrap_or_default();
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", bootstrap)
             // One question at a time is not to wait for a second, neither here nor there.
             .set("linger.ms", "0");
-        Ok(Self { config, mock })
+        let run = new_run();
+        Ok(Self { config, mock, run })
     }
 
-    /// Makes `topic`, if it is not there.
+    /// The same broker for another run.
+    #[must_use]
+    pub fn for_another_run(&self) -> Self {
+        Self {
+            config: self.config.clone(),
+            mock: self.mock.clone(),
+            run: new_run(),
+        }
+    }
+
+    /// This run's topic for what `template` stands for.
+    fn topic(&self, template: &str) -> String {
+        format!("{template}-{}", self.run)
+    }
+
+    /// Makes this run's `topics`.
     ///
     /// # Errors
     /// When the broker does not answer, or refuses.
-    pub async fn make(&self, topic: &str) -> KafkaResult<()> {
+    pub async fn make(&self, topics: Topics) -> KafkaResult<()> {
+        let names = topics.all().map(|template| self.topic(template));
         if let Some(mock) = &self.mock {
-            return mock.create_topic(topic, 1, 1);
+            return names
+                .iter()
+                .try_for_each(|name| mock.create_topic(name, 1, 1));
         }
-        let admin: AdminClient<DefaultClientContext> = self.config.create()?;
-        let topic = NewTopic::new(topic, 1, TopicReplication::Fixed(1));
-        let made = admin.create_topics([&topic], &AdminOptions::new()).await?;
-        made.into_iter().try_for_each(|made| match made {
-            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => Ok(()),
-            Err((_, refused)) => Err(KafkaError::AdminOp(refused)),
-        })
+        let topics = names
+            .each_ref()
+            .map(|name| NewTopic::new(name, 1, TopicReplication::Fixed(1)));
+        let made = self.admin()?.create_topics(&topics, &AdminOptions::new());
+        answered(made.await?)
+    }
+
+    /// Takes this run's `topics` away again: nobody else knows them.
+    ///
+    /// # Errors
+    /// When the broker does not answer, or refuses.
+    pub async fn remove(&self, topics: Topics) -> KafkaResult<()> {
+        // One inside the process goes with it.
+        if self.mock.is_some() {
+            return Ok(());
+        }
+        let names = topics.all().map(|template| self.topic(template));
+        let names = names.each_ref().map(String::as_str);
+        let removed = self.admin()?.delete_topics(&names, &AdminOptions::new());
+        answered(removed.await?)
+    }
+
+    fn admin(&self) -> KafkaResult<AdminClient<DefaultClientContext>> {
+        self.config.create()
     }
 
     /// A producer that writes down when it sends.
-    fn producer(&self, telemetry: &Telemetry) -> KafkaResult<OtelMlProducer> {
+    fn producer(&self, telemetry: &Telemetry, topics: Topics) -> KafkaResult<OtelMlProducer> {
         OtelMlProducer::builder()
             .telemetry(telemetry.clone())
+            .topic_template(move |topic| topics.template_of(topic))
             .send_time(true)
             .create(&self.config)
     }
 
-    /// A consumer of what is sent to `topic` from now on, in the name of `group`.
+    /// A consumer of what is sent from now on to the one of `topics` that `template` stands for.
     fn consumer(
         &self,
         telemetry: &Telemetry,
-        group: &str,
-        topic: &str,
+        topics: Topics,
+        template: &str,
     ) -> KafkaResult<OtelMlConsumer> {
+        let topic = self.topic(template);
         let mut config = self.config.clone();
         config
-            .set("group.id", group)
+            .set("group.id", template)
             .set("enable.auto.commit", "false")
             .set("fetch.wait.max.ms", "10");
         let consumer: OtelMlConsumer = OtelMlConsumer::builder()
             .telemetry(telemetry.clone())
+            .topic_template(move |topic| topics.template_of(topic))
             .queue_wait_span(true)
             .create(&config)?;
-        let (_, end) = consumer.fetch_watermarks(topic, 0, START)?;
+        let (_, end) = consumer.fetch_watermarks(&topic, 0, START)?;
         let mut from_now = TopicPartitionList::new();
-        from_now.add_partition_offset(topic, 0, Offset::Offset(end))?;
+        from_now.add_partition_offset(&topic, 0, Offset::Offset(end))?;
         consumer.assign(&from_now)?;
         Ok(consumer)
     }
+}
+
+/// What the broker has said of each topic.
+fn answered(topics: Vec<TopicResult>) -> KafkaResult<()> {
+    let refusal = topics.into_iter().find_map(Result::err);
+    refusal.map_or(Ok(()), |(_, refused)| Err(KafkaError::AdminOp(refused)))
 }
 
 impl fmt::Debug for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Broker")
             .field("is_mock", &self.mock.is_some())
+            .field("run", &self.run)
             .finish_non_exhaustive()
     }
 }
@@ -220,17 +276,19 @@ where
     H: Fn(Q) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = A> + Send,
 {
-    let consumer = broker.consumer(telemetry, topics.requests, topics.requests)?;
-    let producer = broker.producer(telemetry)?;
+    let consumer = broker.consumer(telemetry, topics, topics.requests)?;
+    let producer = broker.producer(telemetry, topics)?;
+    let replies: Arc<str> = broker.topic(topics.replies).into();
     let answer = Arc::new(answer);
     Ok(Consuming::start(consumer, width, move |request| {
         let (producer, answer) = (producer.clone(), Arc::clone(&answer));
+        let replies = Arc::clone(&replies);
         async move {
             let number = request.number.ok_or(Unhandled::Malformed)?;
             let asked = serde_json::from_slice(&request.body);
             let reply = answer(asked.map_err(|_| Unhandled::Malformed)?).await;
             let body = serde_json::to_vec(&reply).map_err(|_| Unhandled::Malformed)?;
-            let sent = producer.send(record(topics.replies, &number, &body), PATIENCE);
+            let sent = producer.send(record(&replies, &number, &body), PATIENCE);
             sent.await.map(|_| ()).map_err(|_| Unhandled::Unsent)
         }
     }))
@@ -247,13 +305,25 @@ fn record<'a>(topic: &'a str, number: &[u8], body: &'a [u8]) -> FutureRecord<'a,
         .headers(headers)
 }
 
-/// Where requests and their replies go.
+/// Where requests and their replies go: what the names of their topics begin with, whoever's
+/// they are.
 #[derive(Clone, Copy, Debug)]
 pub struct Topics {
     /// Requests.
     pub requests: &'static str,
     /// Replies.
     pub replies: &'static str,
+}
+
+impl Topics {
+    const fn all(self) -> [&'static str; 2] {
+        [self.requests, self.replies]
+    }
+
+    fn template_of(self, topic: &str) -> Option<&'static str> {
+        let mut all = self.all().into_iter();
+        all.find(|template| topic.starts_with(template))
+    }
 }
 
 type Waiting = Arc<Mutex<HashMap<Vec<u8>, oneshot::Sender<Vec<u8>>>>>;
@@ -263,6 +333,8 @@ type Waiting = Arc<Mutex<HashMap<Vec<u8>, oneshot::Sender<Vec<u8>>>>>;
 pub struct Requests {
     producer: OtelMlProducer,
     topics: Topics,
+    /// This run's.
+    requests: Arc<str>,
     waiting: Waiting,
 }
 
@@ -277,7 +349,7 @@ impl Requests {
         topics: Topics,
     ) -> KafkaResult<(Self, Consuming)> {
         let waiting = Waiting::default();
-        let consumer = broker.consumer(telemetry, topics.replies, topics.replies)?;
+        let consumer = broker.consumer(telemetry, topics, topics.replies)?;
         let awaited = Arc::clone(&waiting);
         let replies = Consuming::start(consumer, 1, move |reply| {
             let taken = reply
@@ -288,8 +360,9 @@ impl Requests {
             std::future::ready(told.ok_or(Unhandled::Unexpected))
         });
         let requests = Self {
-            producer: broker.producer(telemetry)?,
+            producer: broker.producer(telemetry, topics)?,
             topics,
+            requests: broker.topic(topics.requests).into(),
             waiting,
         };
         Ok((requests, replies))
@@ -310,7 +383,8 @@ impl Requests {
         let (reply, replied) = oneshot::channel();
         lock(&self.waiting).insert(number.clone(), reply);
         let _forgotten = Forget(&self.waiting, &number);
-        let sent = self.producer.send(record(topic, &number, &body), PATIENCE);
+        let record = record(&self.requests, &number, &body);
+        let sent = self.producer.send(record, PATIENCE);
         let unsent = |source: KafkaError| CallError::Unsent { topic, source };
         sent.await.map_err(|(error, _)| unsent(error))?;
         let reply = tokio::time::timeout(PATIENCE, replied).await;

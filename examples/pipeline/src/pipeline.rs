@@ -57,7 +57,7 @@ pub struct Pipeline {
     /// The asked and the asking side, in the order in which they are to stop.
     consuming: Vec<Consuming>,
     /// Lives as long as those who talk to it.
-    _broker: Option<Broker>,
+    broker: Option<Broker>,
 }
 
 impl Pipeline {
@@ -131,7 +131,7 @@ impl Pipeline {
             gateway: Service::start(gateway, gateway::router(front, backends))?,
             others,
             consuming,
-            _broker: broker,
+            broker,
         })
     }
 
@@ -149,6 +149,10 @@ impl Pipeline {
         for consuming in self.consuming {
             consuming.stop(patience).await;
         }
+        if let Some(broker) = self.broker {
+            // A broker that is gone has taken them with it.
+            let _ = broker.remove(retrieve::TOPICS).await;
+        }
     }
 }
 
@@ -162,9 +166,7 @@ async fn over_kafka(
     index: Arc<Index>,
 ) -> io::Result<(Requests, [Consuming; 2])> {
     let topics = retrieve::TOPICS;
-    for topic in [topics.requests, topics.replies] {
-        broker.make(topic).await.map_err(io::Error::other)?;
-    }
+    broker.make(topics).await.map_err(io::Error::other)?;
     let asked = retrieve::consume(retrieval, index, broker, RETRIEVALS);
     let asked = asked.map_err(io::Error::other)?;
     let asking = Requests::start(broker, &front.telemetry, topics);

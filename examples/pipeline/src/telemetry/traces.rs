@@ -29,7 +29,7 @@ impl Ended {
         match self.span.span_kind {
             SpanKind::Server => true,
             SpanKind::Consumer => {
-                let topic = self.span.attr(messaging::DESTINATION_NAME);
+                let topic = self.span.attr(messaging::DESTINATION_TEMPLATE);
                 topic.is_some_and(|topic| topic.as_str() == retrieve::TOPICS.requests)
             }
             _ => false,

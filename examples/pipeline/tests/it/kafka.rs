@@ -79,9 +79,7 @@ async fn under_overload_the_wait_grows_and_all_ways_of_telling_it_agree() {
         .meter_provider(test.meter_provider())
         .build();
     let broker = Broker::new().unwrap();
-    for topic in [TOPICS.requests, TOPICS.replies] {
-        broker.make(topic).await.unwrap();
-    }
+    broker.make(TOPICS).await.unwrap();
     let worker = serve(&broker, &telemetry, TOPICS, 1, async |number: u32| {
         tokio::time::sleep(WORK).await;
         number
@@ -139,6 +137,50 @@ async fn under_overload_the_wait_grows_and_all_ways_of_telling_it_agree() {
     let histogram = histogram.with("ml.queue.name", "overload-requests");
     assert_eq!(histogram.count(), u64::from(REQUESTS) + 1);
     assert!((histogram.sum() - waits.iter().sum::<f64>()).abs() < 1e-6);
+}
+
+/// Each has topics of its own.
+#[tokio::test]
+async fn two_runs_on_one_broker_do_not_answer_each_other() {
+    let test = TestTelemetry::new();
+    let telemetry = test.telemetry();
+    let broker = Broker::new().unwrap();
+    let mut running = Vec::new();
+    for run in 0..2_u32 {
+        let broker = broker.for_another_run();
+        broker.make(TOPICS).await.unwrap();
+        let worker = serve(
+            &broker,
+            &telemetry,
+            TOPICS,
+            1,
+            move |_: u32| async move { run },
+        );
+        let (requests, replies) = Requests::start(&broker, &telemetry, TOPICS).unwrap();
+        running.push((broker, worker.unwrap(), requests, replies));
+    }
+    for (run, (_, _, requests, _)) in (0..).zip(&running) {
+        for number in 0..5_u32 {
+            assert_eq!(requests.call::<u32>(&number).await.unwrap(), run);
+        }
+    }
+    for (broker, worker, _, replies) in running {
+        worker.stop(WORK * 100).await;
+        replies.stop(WORK * 100).await;
+        broker.remove(TOPICS).await.unwrap();
+    }
+    // Nobody was handed another's, and all are told under one name.
+    let spans = test.spans();
+    assert!(spans.iter().all(|span| !span.is_error()));
+    for name in [
+        "send overload-requests",
+        "process overload-requests",
+        "send overload-replies",
+        "process overload-replies",
+    ] {
+        let named = spans.iter().filter(|span| span.name == name);
+        assert_eq!(named.count(), 10, "{name}");
+    }
 }
 
 fn is_child_of(
