@@ -8,9 +8,10 @@ use opentelemetry::baggage::BaggageExt;
 use opentelemetry::trace::{SpanContext, SpanKind, TraceContextExt};
 use opentelemetry::{Context, KeyValue};
 use otel_ml_semconv::{messaging, ml};
+use smallvec::SmallVec;
 
 use super::links::{Common, Hooked, links};
-use super::operation::{accepted, labels, name, push_destination};
+use super::operation::{accepted, labels, name, push_destination, shared};
 use super::{Destination, Message};
 use crate::attributes::Attributes;
 use crate::hooks::{AllHooks, SpanAttributes, SpanName};
@@ -20,6 +21,7 @@ use crate::operation::{End, Operation, Record};
 use crate::options::{Detail, Inbound, Options, ParentPolicy, copy_baggage, only_baggage};
 use crate::propagation::{Anomaly, read_again};
 use crate::queue::queue_wait_span;
+use crate::telemetry::Telemetry;
 
 /// The operation's name and type: the conventions use one word for both.
 const PROCESS: &str = messaging::operation_type::PROCESS;
@@ -58,7 +60,7 @@ where
         labels: known.into_inner().unwrap_or_else(labels),
         count: u64::from(!message.is_counted()),
         waits: waited.into_iter().collect(),
-        queue: Queue::of(message.system(), &destination),
+        system: message.system(),
     };
     let operation = Operation::builder(&options.telemetry, SpanKind::Consumer, span)
         .parent(inbound.parent)
@@ -71,7 +73,7 @@ where
                 to.push(messaging::OPERATION_TYPE, PROCESS);
                 to.extend(known.get_or_init(labels).iter().cloned());
                 push_destination(&destination, to);
-                push_message(message, waited, options.detail, to);
+                push_message(message, waited, options, to);
                 to.take_keys();
                 if let Some(cx) = &baggage {
                     options.push_baggage(cx, to);
@@ -124,7 +126,7 @@ where
             .filter(|message| !message.is_counted())
             .count() as u64,
         waits: recorded.iter().copied().filter_map(waited).collect(),
-        queue: Queue::of(first.system(), &destination),
+        system: first.system(),
     };
     let span = common_name(&recorded, options).unwrap_or_else(|| name(PROCESS, &destination));
     let mut builder = Operation::builder(&options.telemetry, SpanKind::Consumer, span)
@@ -148,7 +150,7 @@ where
         push_destination(&destination, to);
         to.push(messaging::BATCH_MESSAGE_COUNT, whole(messages.len() as u64));
         if options.detail > Detail::Minimal {
-            push_client(first, to);
+            push_client(first, &options.telemetry, to);
         }
         if dropped > 0 {
             to.push(ml::LINKS_DROPPED, whole(dropped as u64));
@@ -278,12 +280,13 @@ fn parenting<M: Message, H>(
     }
 }
 
-fn push_message<M: Message>(
+fn push_message<M: Message, H>(
     message: &M,
     waited: Option<Duration>,
-    detail: Detail,
+    options: &Options<H>,
     to: &mut Attributes,
 ) {
+    let detail = options.detail;
     if let Some(waited) = waited {
         to.push(ml::QUEUE_WAIT_DURATION, waited.as_secs_f64());
     }
@@ -294,29 +297,14 @@ fn push_message<M: Message>(
         to.push(messaging::MESSAGE_BODY_SIZE, whole(size));
     }
     if detail > Detail::Minimal {
-        push_client(message, to);
+        push_client(message, &options.telemetry, to);
         message.attributes(detail, to);
     }
 }
 
-fn push_client<M: Message>(message: &M, to: &mut Attributes) {
+fn push_client<M: Message>(message: &M, telemetry: &Telemetry, to: &mut Attributes) {
     if let Some(id) = message.client_id() {
-        to.push(messaging::CLIENT_ID, id.to_owned());
-    }
-}
-
-#[derive(Debug)]
-struct Queue {
-    system: &'static str,
-    name: Option<String>,
-}
-
-impl Queue {
-    fn of(system: &'static str, destination: &Destination<'_>) -> Self {
-        Self {
-            system,
-            name: destination.low_cardinality().map(str::to_owned),
-        }
+        to.push(messaging::CLIENT_ID, shared(telemetry, id));
     }
 }
 
@@ -325,8 +313,8 @@ impl Queue {
 pub struct ProcessRecord {
     labels: Vec<KeyValue>,
     count: u64,
-    waits: Vec<Duration>,
-    queue: Queue,
+    waits: SmallVec<[Duration; 1]>,
+    system: &'static str,
 }
 
 impl Record for ProcessRecord {
@@ -350,14 +338,15 @@ impl Record for ProcessRecord {
                 .add(self.count, &labels);
         }
         if !self.waits.is_empty() {
+            // As far as a label may name it.
+            let name = labels.iter().find(|label| {
+                let key = label.key.as_str();
+                key == messaging::DESTINATION_TEMPLATE || key == messaging::DESTINATION_NAME
+            });
+            let name = name.map(|label| KeyValue::new(ml::QUEUE_NAME, label.value.clone()));
             let mut labels = Labels::new();
-            labels.push(KeyValue::new(ml::QUEUE_SYSTEM, self.queue.system));
-            labels.extend(
-                self.queue
-                    .name
-                    .take()
-                    .map(|name| KeyValue::new(ml::QUEUE_NAME, name)),
-            );
+            labels.push(KeyValue::new(ml::QUEUE_SYSTEM, self.system));
+            labels.extend(name);
             for wait in self.waits.drain(..) {
                 instruments
                     .ml_queue_wait_duration

@@ -101,6 +101,12 @@ impl<'a> Client<'a> {
     }
 }
 
+/// Text of which there is little: it is the same again and again.
+pub(super) fn shared(telemetry: &Telemetry, text: &str) -> Value {
+    let known = telemetry.interner().text(text.as_bytes());
+    known.map_or_else(|| text.to_owned().into(), Into::into)
+}
+
 /// The labels of messaging metrics, which are attributes of the span, too.
 pub(super) fn labels(
     telemetry: &Telemetry,
@@ -110,11 +116,7 @@ pub(super) fn labels(
     destination: &Destination<'_>,
     group: Option<&str>,
 ) -> Vec<KeyValue> {
-    // The same few texts again and again.
-    let shared = |text: &str| -> Value {
-        let known = telemetry.interner().text(text.as_bytes());
-        known.map_or_else(|| text.to_owned().into(), Into::into)
-    };
+    let shared = |text| shared(telemetry, text);
     let mut labels = Vec::with_capacity(8);
     labels.push(KeyValue::new(messaging::SYSTEM_NAME, system));
     labels.push(KeyValue::new(messaging::OPERATION_NAME, operation));
@@ -313,7 +315,7 @@ fn start<H>(
                 to.extend(known.get_or_init(&labels).iter().cloned());
                 push_destination(destination, to);
                 if let Some(id) = client.id.filter(|_| options.detail > Detail::Minimal) {
-                    to.push(messaging::CLIENT_ID, id.to_owned());
+                    to.push(messaging::CLIENT_ID, shared(&options.telemetry, id));
                 }
                 more(to);
             },
