@@ -1,6 +1,8 @@
 //! CPU time of a message that is sent and received, by bare clients and by ours, in
-//! alternating rounds. By the broker that `KAFKA_BOOTSTRAP` names, whose own time is then not
-//! counted; else by one inside the process, which dilutes what is measured.
+//! alternating rounds. Beside them bare clients with a header as long as a context, which is
+//! written and read: what passing a context on costs, whoever does it. By the broker that
+//! `KAFKA_BOOTSTRAP` names, whose own time is then not counted; else by one inside the process,
+//! which dilutes what is measured.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -15,13 +17,17 @@ use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, SpanData, SpanExporte
 use otel_ml_rdkafka::otel_ml::Telemetry;
 use otel_ml_rdkafka::rdkafka::consumer::Consumer as _;
 use otel_ml_rdkafka::rdkafka::error::{KafkaError, KafkaResult};
-use otel_ml_rdkafka::rdkafka::message::Message as _;
+use otel_ml_rdkafka::rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders};
 use otel_ml_rdkafka::rdkafka::mocking::MockCluster;
 use otel_ml_rdkafka::rdkafka::producer::FutureRecord;
 use otel_ml_rdkafka::rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use otel_ml_rdkafka::{OtelMlConsumer, OtelMlProducer};
 
-const BARE: &str = "bare";
+/// As long as a `traceparent` is.
+const HEADER: Header<'_, &[u8; 55]> = Header {
+    key: "traceparent",
+    value: Some(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"),
+};
 const ROUNDS: usize = 21;
 const MESSAGES: usize = 20_000;
 const WIDTH: usize = 1_000;
@@ -38,11 +44,19 @@ impl SpanExporter for Discard {
     }
 }
 
+/// What is around the bare clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Around {
+    Nothing,
+    Header,
+    OtelMl,
+}
+
 /// One variant: its clients and providers, for the life of the program, so that no thread
 /// ends, and takes its count along, while something is measured.
 struct Variant {
     name: &'static str,
-    is_bare: bool,
+    around: Around,
     producer: OtelMlProducer,
     consumer: OtelMlConsumer,
     _kept: (SdkTracerProvider, SdkMeterProvider),
@@ -51,6 +65,7 @@ struct Variant {
 impl Variant {
     fn new(
         name: &'static str,
+        around: Around,
         sampler: Sampler,
         has_metrics: bool,
         config: &ClientConfig,
@@ -70,7 +85,7 @@ impl Variant {
         let consumer = OtelMlConsumer::builder().telemetry(telemetry);
         Ok(Self {
             name,
-            is_bare: name == BARE,
+            around,
             producer: producer.create(config)?,
             consumer: consumer.create(config)?,
             _kept: (tracers, meters),
@@ -88,13 +103,19 @@ impl Variant {
         let first = first.map_err(|(error, _)| error)?;
         let before = cpu()?;
         for _ in 0..MESSAGES / WIDTH {
-            if self.is_bare {
-                let sends = (0..WIDTH).map(|_| bare.send(record(), LONG));
-                try_join_all(sends).await.map_err(|(error, _)| error)?;
-            } else {
-                let sends = (0..WIDTH).map(|_| self.producer.send(record(), LONG));
-                try_join_all(sends).await.map_err(|(error, _)| error)?;
-            }
+            let sent = match self.around {
+                Around::Nothing => {
+                    try_join_all((0..WIDTH).map(|_| bare.send(record(), LONG))).await
+                }
+                Around::Header => {
+                    let with_header = || record().headers(OwnedHeaders::new().insert(HEADER));
+                    try_join_all((0..WIDTH).map(|_| bare.send(with_header(), LONG))).await
+                }
+                Around::OtelMl => {
+                    try_join_all((0..WIDTH).map(|_| self.producer.send(record(), LONG))).await
+                }
+            };
+            sent.map_err(|(error, _)| error)?;
         }
         let sent = cpu()?.saturating_sub(before);
 
@@ -105,9 +126,12 @@ impl Variant {
         inner.recv().await?;
         let before = cpu()?;
         for _ in 0..MESSAGES {
-            if self.is_bare {
+            if self.around != Around::OtelMl {
                 let message = inner.recv().await?;
                 black_box(message.payload().map_or(0, <[u8]>::len));
+                if self.around == Around::Header {
+                    black_box(message.headers().and_then(|headers| headers.try_get(0)));
+                }
             } else {
                 let received = self.consumer.recv().await?;
                 let handled = received.process(async |message| {
@@ -175,12 +199,31 @@ fn main() -> Result<(), Box<dyn Error>> {
         .build()?;
     // Consumers begin a task of their own.
     let _runtime = runtime.enter();
+    let variant = |name, around, sampler, has_metrics| {
+        Variant::new(name, around, sampler, has_metrics, &config)
+    };
     let variants = [
-        Variant::new(BARE, Sampler::AlwaysOff, false, &config)?,
-        Variant::new("unsampled, spans only", Sampler::AlwaysOff, false, &config)?,
-        Variant::new("unsampled", Sampler::AlwaysOff, true, &config)?,
-        Variant::new("sampled, spans only", Sampler::AlwaysOn, false, &config)?,
-        Variant::new("sampled", Sampler::AlwaysOn, true, &config)?,
+        variant("bare", Around::Nothing, Sampler::AlwaysOff, false)?,
+        variant(
+            "bare, with a header",
+            Around::Header,
+            Sampler::AlwaysOff,
+            false,
+        )?,
+        variant(
+            "unsampled, spans only",
+            Around::OtelMl,
+            Sampler::AlwaysOff,
+            false,
+        )?,
+        variant("unsampled", Around::OtelMl, Sampler::AlwaysOff, true)?,
+        variant(
+            "sampled, spans only",
+            Around::OtelMl,
+            Sampler::AlwaysOn,
+            false,
+        )?,
+        variant("sampled", Around::OtelMl, Sampler::AlwaysOn, true)?,
     ];
     let mut results: Vec<_> = variants
         .iter()

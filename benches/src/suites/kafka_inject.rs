@@ -16,7 +16,7 @@ pub(super) const SUITE: Suite = Suite {
     name: "kafka-inject",
     unit: "message",
     is_timed: true,
-    rows: &[Row::within(OtelMl, C, 850, 0).not_yet(920)],
+    rows: &[Row::within(OtelMl, C, 850, 0)],
     spans: |_messages| 0,
     prepare,
 };

@@ -5,6 +5,7 @@ mod grpc_server;
 mod http_client;
 mod http_server;
 mod http_stream;
+mod kafka_clients;
 mod kafka_extract;
 mod kafka_inject;
 mod kafka_process;
@@ -58,6 +59,8 @@ impl Suite {
         kafka_inject::SUITE,
         kafka_extract::SUITE,
         kafka_process::SUITE,
+        kafka_clients::SEND,
+        kafka_clients::RECEIVE,
         grpc_server::SUITE,
         grpc_client::SUITE,
     ];
