@@ -98,6 +98,15 @@ impl Broker {
         }
     }
 
+    /// Stops it where it is: from now on it answers nobody.
+    pub(crate) fn pause(&self) {
+        let running = self.running.as_ref().expect("it runs");
+        let stopped = Command::new("kill")
+            .args(["-STOP", &running.process.id().to_string()])
+            .status();
+        assert!(stopped.unwrap().success());
+    }
+
     /// Ends it as `kill -9` does.
     pub(crate) fn kill(&mut self) {
         let mut running = self.running.take().expect("it runs");

@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::process::Command;
 
-use futures_util::StreamExt as _;
-use futures_util::stream;
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use otel_ml_rdkafka::OtelMlProducer;
 use otel_ml_rdkafka::rdkafka::ClientConfig;
 use otel_ml_rdkafka::rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
@@ -49,8 +48,9 @@ where
     S: Fn(String) -> F,
     F: Future<Output = bool>,
 {
-    let sends = stream::iter(0..MESSAGES).map(|number| {
-        let payload = format!("payload-{number}");
+    let payload = |number| format!("payload-{number}");
+    let sends = stream::iter(1..MESSAGES).map(|number| {
+        let payload = payload(number);
         async { (payload.clone(), send(payload).await) }
     });
     let mut sends = sends.buffer_unordered(WIDTH);
@@ -61,6 +61,10 @@ where
         assert!(is_stored);
         stored.push(payload);
     }
+    // Begun when nobody answers any more, and so pending when the broker is killed.
+    broker.pause();
+    let mut pending = Box::pin(send(payload(0)));
+    assert!((&mut pending).now_or_never().is_none());
     broker.kill();
     assert!(producer.in_flight_count() > 0, "no send is pending");
     let started = tokio::task::spawn_blocking(move || {
@@ -75,6 +79,11 @@ where
         }
     }
     drop(sends);
+    if crate::soon(pending).await {
+        stored.push(payload(0));
+    } else {
+        refused += 1;
+    }
     let broker = started.await.unwrap();
     let found = read_back(&broker, topic);
     let fate = Fate {
