@@ -18,17 +18,15 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use otel_ml::carrier::{ExtractCarrier, Field, InjectCarrier, Only, Repeated};
+use otel_ml::messaging::{FIELDS, SENT_AT_SLOT, field_slot, read_sent_at, write_sent_at};
 use otel_ml::opentelemetry::propagation::{Extractor, Injector};
 use otel_ml::semconv::messaging;
 use rdkafka::message::{Header, Headers, OwnedHeaders};
 
-/// The header that tells when a message was sent, in microseconds since 1970, as decimal
-/// digits. Written on request, by
-/// [`send_time`](crate::OtelMlProducerBuilder::send_time); read whenever it is there.
-pub const SENT_AT: &str = "otel-ml-sent-at";
+pub use otel_ml::messaging::SENT_AT;
 
 /// How many headers with names that can't be read a message may have before the rest of its
 /// headers is left unread.
@@ -62,25 +60,6 @@ fn visit<'a, H: Headers>(headers: &'a H, mut visit: impl FnMut(Header<'a, &'a [u
     unreadable == 0
 }
 
-/// The names that are ours to write: the fields', and the send time's behind them.
-const NAMES: [&str; Field::ALL.len() + 1] = ["traceparent", "tracestate", "baggage", SENT_AT];
-const SENT_AT_SLOT: usize = Field::ALL.len();
-
-/// Where in [`NAMES`] it is.
-fn slot(name: &str) -> Option<usize> {
-    // Most headers are none, and told by their length.
-    let slot = match name.len() {
-        11 => Field::TraceParent as usize,
-        10 => Field::TraceState as usize,
-        7 => Field::Baggage as usize,
-        15 => return (name == SENT_AT).then_some(SENT_AT_SLOT),
-        _ => return None,
-    };
-    let known = *NAMES.get(slot)?;
-    // Nearly all write them as they are: a look at the bytes tells so sooner.
-    (name == known || name.eq_ignore_ascii_case(known)).then_some(slot)
-}
-
 /// A message's headers, to read the sender's context from.
 ///
 /// Headers of Kafka can only be added, and forwarding a message adds a second `traceparent`:
@@ -100,11 +79,11 @@ impl<'a, H: Headers> HeadersExtractor<'a, H> {
         let mut found = [Only::Nothing; Field::ALL.len()];
         let mut sent_at = None;
         visit(headers, |header| {
-            let (Some(slot), Some(value)) = (slot(header.key), header.value) else {
+            let (Some(slot), Some(value)) = (field_slot(header.key), header.value) else {
                 return;
             };
             let Some(found) = found.get_mut(slot) else {
-                sent_at = read_time(value).or(sent_at);
+                sent_at = read_sent_at(value).or(sent_at);
                 return;
             };
             let is_repeated = *found != Only::Nothing && slot == Field::TraceParent as usize;
@@ -192,7 +171,7 @@ impl<H> fmt::Debug for HeadersExtractor<'_, H> {
 pub struct HeadersInjector {
     headers: Option<OwnedHeaders>,
     is_readable: bool,
-    /// A bit for each of [`NAMES`] that is in the headers.
+    /// A bit for each of [`FIELDS`] that is in the headers.
     there: u8,
     /// A bit for each that they are to lose.
     lost: u8,
@@ -207,7 +186,7 @@ impl HeadersInjector {
         let mut there = 0;
         let is_readable = headers.as_ref().is_none_or(|headers| {
             visit(headers, |header| {
-                there |= slot(header.key).map_or(0, |slot| 1 << slot);
+                there |= field_slot(header.key).map_or(0, |slot| 1 << slot);
             })
         });
         Self {
@@ -231,7 +210,7 @@ impl HeadersInjector {
 
     fn rebuild(&mut self) {
         let lost = self.lost;
-        self.retain(|name| slot(name).is_none_or(|slot| lost & (1 << slot) == 0));
+        self.retain(|name| field_slot(name).is_none_or(|slot| lost & (1 << slot) == 0));
         for (slot, value) in std::mem::take(&mut self.instead) {
             self.append(slot, &value);
         }
@@ -239,9 +218,7 @@ impl HeadersInjector {
 
     /// Writes [`SENT_AT`], in place of one that is there.
     pub fn set_sent_at(&mut self, time: SystemTime) {
-        let since_1970 = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let micros = since_1970.as_micros().to_string();
-        self.write(SENT_AT_SLOT, micros.as_bytes());
+        self.write(SENT_AT_SLOT, write_sent_at(time).as_bytes());
     }
 
     /// Takes [`SENT_AT`] away: a message that is sent on has a send time of its own.
@@ -274,7 +251,7 @@ impl HeadersInjector {
     }
 
     fn append(&mut self, slot: usize, value: &[u8]) {
-        if let Some(name) = NAMES.get(slot) {
+        if let Some(name) = FIELDS.get(slot) {
             self.append_named(name, value);
         }
     }
@@ -295,7 +272,7 @@ impl HeadersInjector {
         if count == headers.count() {
             return;
         }
-        let mut kept = Some(OwnedHeaders::new_with_capacity(count + NAMES.len()));
+        let mut kept = Some(OwnedHeaders::new_with_capacity(count + FIELDS.len()));
         visit(headers, |header| {
             if keeps(header.key) {
                 kept = kept.take().map(|kept| kept.insert(header));
@@ -325,7 +302,7 @@ impl InjectCarrier for HeadersInjector {
 
 impl Injector for HeadersInjector {
     fn set(&mut self, key: &str, value: String) {
-        if let Some(slot) = slot(key) {
+        if let Some(slot) = field_slot(key) {
             return self.write(slot, value.as_bytes());
         }
         self.retain(|name| !name.eq_ignore_ascii_case(key));
@@ -339,9 +316,4 @@ impl fmt::Debug for HeadersInjector {
             .field("headers", &self.headers.as_ref().map(Headers::count))
             .finish_non_exhaustive()
     }
-}
-
-fn read_time(value: &[u8]) -> Option<SystemTime> {
-    let micros: u64 = std::str::from_utf8(value).ok()?.parse().ok()?;
-    UNIX_EPOCH.checked_add(Duration::from_micros(micros))
 }

@@ -13,7 +13,7 @@ use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use otel_ml::hooks::Filter;
 use otel_ml::messaging::{Client, receive};
 use otel_ml::semconv::messaging;
-use otel_ml::{Options, Outcome, Since, option_setters};
+use otel_ml::{Options, Outcome, Since, consumer_setters, option_setters};
 use rdkafka::ClientConfig;
 use rdkafka::config::{FromClientConfig, FromClientConfigAndContext};
 use rdkafka::consumer::{ConsumerContext, DefaultConsumerContext, StreamConsumer};
@@ -280,22 +280,9 @@ pub struct OtelMlConsumerBuilder<H = DefaultHooks> {
 }
 
 option_setters!(OtelMlConsumerBuilder<> { origin });
+consumer_setters!(OtelMlConsumerBuilder);
 
 impl<H> OtelMlConsumerBuilder<H> {
-    /// The age from which a message is linked to, and not continued, under
-    /// [`ParentPolicy::Auto`](otel_ml::ParentPolicy::Auto). An hour if not called; `None` for no limit.
-    pub fn stale_after(mut self, age: impl Into<Option<Duration>>) -> Self {
-        self.options.stale_after = age.into();
-        self
-    }
-
-    /// Makes the time in the queue a span of its own, `queue_wait`, besides the attribute and
-    /// the metric. Off by default.
-    pub fn queue_wait_span(mut self, wanted: bool) -> Self {
-        self.options.queue_wait_span = wanted;
-        self
-    }
-
     /// Records messages' keys, where they are text. Off by default: keys may name people.
     pub fn message_keys(mut self, recorded: bool) -> Self {
         self.origin.records_keys = recorded;
@@ -335,7 +322,7 @@ impl<H> OtelMlConsumerBuilder<H> {
     where
         C: ConsumerContext + 'static,
     {
-        self.options.classifier = Some(classifier(self.options.classifier.take()));
+        self.options.classify_by(classifier());
         OtelMlConsumer {
             inner: Arc::new(inner),
             options: Arc::new(self.options),

@@ -64,11 +64,7 @@ pub(crate) fn is_transient(error: &KafkaError) -> Option<bool> {
     known.map(|(_, is_transient)| is_transient)
 }
 
-/// `given` before what is known of rdkafka's errors.
-pub(crate) fn classifier(given: Option<ErrorClassifier>) -> ErrorClassifier {
-    let own = ErrorClassifier::new(|error| error.downcast_ref().map(error_type));
-    match given {
-        Some(given) => given.or(own),
-        None => own,
-    }
+/// What is known of rdkafka's errors.
+pub(crate) fn classifier() -> ErrorClassifier {
+    ErrorClassifier::new(|error| error.downcast_ref().map(error_type))
 }

@@ -256,7 +256,7 @@ impl<H> OtelMlProducerBuilder<H> {
     where
         C: ClientContext + 'static,
     {
-        self.options.classifier = Some(classifier(self.options.classifier.take()));
+        self.options.classify_by(classifier());
         OtelMlProducer {
             inner,
             settings: Arc::new(Settings {

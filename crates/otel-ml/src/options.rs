@@ -196,12 +196,19 @@ impl<H> Options<H> {
     /// The same settings with other hooks.
     #[must_use]
     pub fn map_hooks<G>(self, map: impl FnOnce(H) -> G) -> Options<G> {
-        Options {
+        let (bare, hooks) = self.swap_hooks(());
+        bare.swap_hooks(map(hooks)).0
+    }
+
+    /// The same settings with `hooks`, and the hooks that they had.
+    #[must_use]
+    pub fn swap_hooks<G>(self, hooks: G) -> (Options<G>, H) {
+        let others = Options {
             telemetry: self.telemetry,
             parent: self.parent,
             stale_after: self.stale_after,
             on_redelivery: self.on_redelivery,
-            hooks: map(self.hooks),
+            hooks,
             request_headers: self.request_headers,
             response_headers: self.response_headers,
             baggage: self.baggage,
@@ -210,7 +217,8 @@ impl<H> Options<H> {
             queue_wait_span: self.queue_wait_span,
             unsampled_facts: self.unsampled_facts,
             classifier: self.classifier,
-        }
+        };
+        (others, self.hooks)
     }
 
     /// Which operations handlers can write facts to. A telemetry of one's own is found by the
@@ -222,6 +230,15 @@ impl<H> Options<H> {
         } else {
             Handle::Recorded
         }
+    }
+
+    /// Asks `own`, a transport's knowledge of its errors, where the application's classifier
+    /// doesn't know one.
+    pub fn classify_by(&mut self, own: ErrorClassifier) {
+        self.classifier = Some(match self.classifier.take() {
+            Some(given) => given.or(own),
+            None => own,
+        });
     }
 
     /// The class of `error`.
@@ -370,6 +387,40 @@ macro_rules! option_setters {
             /// 64 each if not called; the SDK has a limit of its own (128 in all).
             pub fn attribute_cap(mut self, cap: usize) -> Self {
                 self.options.attribute_cap = cap;
+                self
+            }
+        }
+    };
+}
+
+/// The setters that the builders of all consumers have besides. `$builder` is generic over its
+/// hooks alone, and holds `options: Options<H>`.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! consumer_setters {
+    ($builder:ident) => {
+        impl<H> $builder<H> {
+            /// The age from which a message is linked to, and not continued, under
+            /// [`ParentPolicy::Auto`]($crate::ParentPolicy::Auto). An hour if not called;
+            /// `None` for no limit.
+            pub fn stale_after(mut self, age: impl Into<Option<::std::time::Duration>>) -> Self {
+                self.options.stale_after = age.into();
+                self
+            }
+
+            /// The policy for later deliveries of a message, under
+            /// [`ParentPolicy::Auto`]($crate::ParentPolicy::Auto).
+            /// [`Link`]($crate::ParentPolicy::Link) if not called: a new trace, linked to the
+            /// sender.
+            pub fn on_redelivery(mut self, policy: $crate::ParentPolicy) -> Self {
+                self.options.on_redelivery = policy;
+                self
+            }
+
+            /// Makes the time in the queue a span of its own, `queue_wait`, besides the
+            /// attribute and the metric. Off by default.
+            pub fn queue_wait_span(mut self, wanted: bool) -> Self {
+                self.options.queue_wait_span = wanted;
                 self
             }
         }

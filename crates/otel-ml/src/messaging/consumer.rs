@@ -184,8 +184,9 @@ fn sender<M: Message, H>(message: &M, options: &Options<H>) -> Context {
     }
 }
 
-/// The context to run a message in that is not recorded.
-pub(super) fn unrecorded<M: Message, H>(message: &M, options: &Options<H>) -> Context {
+/// The context that `message` is processed in where its processing is not recorded: what its
+/// span would be a child of, with its baggage.
+pub fn context_of<M: Message, H>(message: &M, options: &Options<H>) -> Context {
     parenting(message, sender(message, options), waited(message), options).parent
 }
 
@@ -320,7 +321,10 @@ pub struct ProcessRecord {
 impl Record for ProcessRecord {
     fn owns(&self, key: &str) -> bool {
         let is_of_message = [ml::QUEUE_WAIT_DURATION, ml::MESSAGE_ATTEMPT].contains(&key);
-        is_of_message || key.starts_with("messaging.") || key.starts_with("kafka.")
+        is_of_message
+            || ["messaging.", "kafka.", "rabbitmq."]
+                .iter()
+                .any(|prefix| key.starts_with(prefix))
     }
 
     fn record(&mut self, end: &mut End<'_>) {

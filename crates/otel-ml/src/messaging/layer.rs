@@ -4,7 +4,7 @@ use tower_layer::Layer;
 
 use super::service::OtelMlConsumer;
 use crate::hooks::Hooks;
-use crate::options::{Options, ParentPolicy};
+use crate::options::Options;
 
 /// The hooks of a layer that was not told otherwise.
 pub type DefaultHooks = Hooks<(), (), ()>;
@@ -67,28 +67,9 @@ pub struct OtelMlConsumerLayerBuilder<H = DefaultHooks> {
 
 crate::option_setters!(OtelMlConsumerLayerBuilder<> {});
 
+crate::consumer_setters!(OtelMlConsumerLayerBuilder);
+
 impl<H> OtelMlConsumerLayerBuilder<H> {
-    /// The age from which a message is linked to, and not continued, under
-    /// [`ParentPolicy::Auto`]. An hour if not called; `None` for no limit.
-    pub fn stale_after(mut self, age: impl Into<Option<std::time::Duration>>) -> Self {
-        self.options.stale_after = age.into();
-        self
-    }
-
-    /// The policy for later deliveries of a message, under [`ParentPolicy::Auto`].
-    /// [`ParentPolicy::Link`] if not called: a new trace, linked to the sender.
-    pub fn on_redelivery(mut self, policy: ParentPolicy) -> Self {
-        self.options.on_redelivery = policy;
-        self
-    }
-
-    /// Makes the time in the queue a span of its own, `queue_wait`, besides the attribute
-    /// and the metric. Off by default.
-    pub fn queue_wait_span(mut self, wanted: bool) -> Self {
-        self.options.queue_wait_span = wanted;
-        self
-    }
-
     /// The layer.
     #[must_use]
     pub fn build(self) -> ConfiguredOtelMlConsumerLayer<H> {

@@ -6,7 +6,7 @@
 //! | operation | span | kind | parent and links | metrics |
 //! |---|---|---|---|---|
 //! | [`send`] | `send {destination}` | PRODUCER; CLIENT when the message keeps a context of its own | child of the current context | client duration, sent messages |
-//! | [`receive`] | `poll {destination}` | CLIENT | child of the current context, a link per message | client duration, consumed messages |
+//! | [`receive`], [`receive_one`] | `poll {destination}` | CLIENT | child of the current context, a link per message | client duration, consumed messages |
 //! | [`process`], [`process_batch`] | `process {destination}` | CONSUMER | by the [`ParentPolicy`](crate::ParentPolicy) | process duration, queue wait, consumed messages unless counted at receive |
 //! | [`settle`] | `ack {destination}`, … | CLIENT | child of the current context | client duration |
 //!
@@ -15,6 +15,7 @@
 //! metric label.
 
 mod consumer;
+mod fields;
 mod layer;
 mod links;
 mod operation;
@@ -28,12 +29,13 @@ use crate::attributes::Attributes;
 use crate::options::Detail;
 use crate::telemetry::Telemetry;
 
-pub use consumer::{ProcessRecord, process, process_batch};
+pub use consumer::{ProcessRecord, context_of, process, process_batch};
+pub use fields::{FIELDS, SENT_AT, SENT_AT_SLOT, field_slot, read_sent_at, write_sent_at};
 pub use layer::{
     ConfiguredOtelMlConsumerLayer, DefaultHooks, OtelMlConsumerLayer, OtelMlConsumerLayerBuilder,
 };
 pub use links::MAX_LINKS;
-pub use operation::{Client, ClientRecord, receive, send, settle};
+pub use operation::{Client, ClientRecord, receive, receive_one, send, settle};
 pub use service::{OtelMlConsumer, ProcessFuture, process_batch_by, process_by};
 
 /// A topic, queue or exchange.

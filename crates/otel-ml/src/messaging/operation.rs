@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
-use opentelemetry::trace::{SpanContext, SpanKind};
+use opentelemetry::trace::{SpanContext, SpanKind, TraceContextExt};
 use opentelemetry::{Context, Key, KeyValue, Value};
 use otel_ml_semconv::{messaging, ml};
 use smallvec::SmallVec;
@@ -263,6 +263,47 @@ pub fn receive<M: Message, H: Filter<M>>(
 pub(super) fn accepted<'a, M, H: Filter<M>>(messages: &'a [M], options: &Options<H>) -> Vec<&'a M> {
     let accepts = |message: &&M| options.hooks.accepts(message);
     messages.iter().filter(accepts).collect()
+}
+
+/// Starts the operation that received `message`, where a broker is asked for one at a time. It
+/// began with the asking, at `since`. It links to the sender.
+pub fn receive_one<M: Message, H>(
+    operation: &'static str,
+    client: &Client<'_>,
+    message: &M,
+    since: Since,
+    options: &Options<H>,
+) -> Operation<ClientRecord> {
+    let destination = message.destination();
+    let labels = || {
+        client.labels(
+            &options.telemetry,
+            operation,
+            Some(messaging::operation_type::RECEIVE),
+            &destination,
+        )
+    };
+    let sender = message.sender(&options.telemetry);
+    let builder = Operation::builder(
+        &options.telemetry,
+        SpanKind::Client,
+        name(operation, &destination),
+    )
+    .since(since)
+    .link(sender.span().span_context().clone(), Vec::new());
+    start(
+        builder,
+        client,
+        &destination,
+        labels,
+        Counted::Consumed(1),
+        options,
+        |to| {
+            if options.detail > Detail::Minimal {
+                message.attributes(options.detail, to);
+            }
+        },
+    )
 }
 
 /// Starts settling messages: `ack`, `nack`, `reject`, `commit`.

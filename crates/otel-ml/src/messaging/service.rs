@@ -8,7 +8,7 @@ use pin_project::pin_project;
 use tower_service::Service;
 
 use super::Message;
-use super::consumer::{ProcessRecord, process, process_batch, unrecorded};
+use super::consumer::{ProcessRecord, context_of, process, process_batch};
 use super::layer::DefaultHooks;
 use crate::hooks::AllHooks;
 use crate::operation::{Operation, Scoped};
@@ -76,7 +76,7 @@ fn begin<M: Message, H: AllHooks<M>>(
     if is_recorded && options.hooks.accepts(message) {
         process(message, options)
     } else if is_recorded || telemetry.is_propagating() {
-        Operation::passing(unrecorded(message, options))
+        Operation::passing(context_of(message, options))
     } else {
         Operation::none()
     }

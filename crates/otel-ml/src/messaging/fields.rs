@@ -1,0 +1,72 @@
+//! The header names in messages that are ours to write, whatever broker carries them.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::carrier::Field;
+
+/// The header that tells when a message was sent, in microseconds since 1970, as decimal
+/// digits. Producers write it on request; consumers read it whenever it is there.
+pub const SENT_AT: &str = "otel-ml-sent-at";
+
+/// The names that are ours to write: the fields', and the send time's behind them.
+pub const FIELDS: [&str; Field::ALL.len() + 1] = ["traceparent", "tracestate", "baggage", SENT_AT];
+
+/// Where in [`FIELDS`] the send time is.
+pub const SENT_AT_SLOT: usize = Field::ALL.len();
+
+/// Where in [`FIELDS`] `name` is: the fields in any case, the send time as it is.
+#[inline]
+#[must_use]
+pub fn field_slot(name: &str) -> Option<usize> {
+    // Most headers are none, and told by their length.
+    let slot = match name.len() {
+        11 => Field::TraceParent as usize,
+        10 => Field::TraceState as usize,
+        7 => Field::Baggage as usize,
+        15 => return (name == SENT_AT).then_some(SENT_AT_SLOT),
+        _ => return None,
+    };
+    let known = *FIELDS.get(slot)?;
+    // Nearly all write them as they are: a look at the bytes tells so sooner.
+    (name == known || name.eq_ignore_ascii_case(known)).then_some(slot)
+}
+
+/// What [`SENT_AT`] says for `time`.
+#[must_use]
+pub fn write_sent_at(time: SystemTime) -> String {
+    let since_1970 = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    since_1970.as_micros().to_string()
+}
+
+/// The time that [`SENT_AT`] says; `None` for what is no time.
+#[must_use]
+pub fn read_sent_at(value: &[u8]) -> Option<SystemTime> {
+    let micros: u64 = std::str::from_utf8(value).ok()?.parse().ok()?;
+    UNIX_EPOCH.checked_add(Duration::from_micros(micros))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_told_in_any_case() {
+        for (slot, name) in FIELDS.into_iter().enumerate() {
+            assert_eq!(field_slot(name), Some(slot));
+        }
+        assert_eq!(field_slot("TraceParent"), Some(0));
+        assert_eq!(field_slot("BAGGAGE"), Some(2));
+        assert_eq!(field_slot("Otel-Ml-Sent-At"), None);
+        assert_eq!(field_slot("traceparenu"), None);
+    }
+
+    #[test]
+    fn times_are_read_as_written_and_rubbish_is_none() {
+        let time = UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456);
+        assert_eq!(read_sent_at(write_sent_at(time).as_bytes()), Some(time));
+        for rubbish in ["", "-1", "1.5", "99999999999999999999", "\u{663}"] {
+            assert_eq!(read_sent_at(rubbish.as_bytes()), None, "{rubbish}");
+        }
+        assert_eq!(read_sent_at(b"\xff"), None);
+    }
+}
