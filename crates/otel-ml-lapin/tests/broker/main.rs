@@ -1,0 +1,9 @@
+//! Against the RabbitMQ that `AMQP_URL` names.
+
+#![cfg(test)]
+
+mod consuming;
+mod parents;
+mod publishing;
+mod settling;
+mod support;
