@@ -6,9 +6,11 @@
 source "$ROOT/scripts/services.d/otelcol"
 # shellcheck source=scripts/services.d/kafka
 source "$ROOT/scripts/services.d/kafka"
+# shellcheck source=scripts/services.d/rabbitmq
+source "$ROOT/scripts/services.d/rabbitmq"
 
 # shellcheck disable=SC2034  # read by scripts/test
-STAGES=(needs fetch fmt clippy features doc tests deny python collector kafka package budgets demo)
+STAGES=(needs fetch fmt clippy features doc tests deny python collector kafka rabbitmq package budgets demo)
 # shellcheck disable=SC2034
 declare -A ABOUT=(
     [needs]="Rust, a C compiler and the tools of the chosen stages (installed when missing)"
@@ -23,6 +25,7 @@ declare -A ABOUT=(
     [python]="the Python peers install and work, and the tests that need them"
     [collector]="the OpenTelemetry Collector builds and starts, and the tests that need it"
     [kafka]="Apache Kafka starts, and the tests that need it, with the Python peers"
+    [rabbitmq]="RabbitMQ starts, and the tests that need it, with the Python peers"
     [package]="cargo package of every published crate"
     [budgets]="the bench's tests, then instruction and allocation budgets"
     [demo]="the example pipeline: one question, then 200 requests, 16 at a time"
@@ -31,6 +34,7 @@ declare -A ABOUT=(
 declare -A TOOLS=(
     [fmt]=rustfmt [clippy]=clippy [features]="clippy jq" [deny]=cargo-deny [python]="venv"
     [collector]="curl jq" [kafka]="java mvn kcat venv"
+    [rabbitmq]="rabbitmq-server venv"
     [package]=jq [budgets]=valgrind [demo]=jq
 )
 # shellcheck disable=SC2034
@@ -55,6 +59,8 @@ tool_ready() {
         clippy) cargo clippy --version ;;
         cargo-deny) [[ -x $CARGO_DENY ]] ;;
         venv) python3 -c 'import ensurepip, venv' ;;
+        # On root's PATH alone.
+        rabbitmq-server) rabbitmq_installed ;;
         *) has "$1" ;;
     esac >/dev/null 2>&1
 }
@@ -111,7 +117,7 @@ stage_needs() {
     done
     if ((${#packages[@]})); then install_packages "${packages[@]}" || true; fi
     if ((${#components[@]})); then rustup component add "${components[@]}" || true; fi
-    if { chosen python || chosen kafka; } && tool_ready venv; then
+    if { chosen python || chosen kafka || chosen rabbitmq; } && tool_ready venv; then
         start_in_background python "$ROOT/scripts/services" up python
     fi
     if chosen collector && otelcol_available; then
@@ -138,7 +144,7 @@ stage_clippy() {
     cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
     # A target that is no test by default is not among all targets.
     cargo clippy --workspace --all-features --locked \
-        --test collector --test kafka --test python --test interop -- -D warnings
+        --test collector --test kafka --test python --test interop --test broker --test amqp -- -D warnings
 }
 
 stage_doc() {
@@ -249,6 +255,20 @@ stage_kafka() {
     # What also runs on a mock, in the stage of tests, and what wants a real broker.
     cargo test --locked --package otel-ml-rdkafka --test it
     run_targets matrix kafka
+}
+
+# As Kafka's.
+stage_rabbitmq() {
+    local variables
+    rabbitmq_installed || leave_out "RabbitMQ is missing (Debian: rabbitmq-server)"
+    wait_for python || leave_out "the Python packages could not be installed (see .run/test/rabbitmq.log)"
+    if ! "$ROOT/scripts/services" status rabbitmq; then
+        trap '"$ROOT/scripts/services" down rabbitmq' EXIT
+        "$ROOT/scripts/services" up rabbitmq
+    fi
+    variables=$("$ROOT/scripts/services" env rabbitmq python)
+    eval "$variables"
+    run_targets broker matrix amqp
 }
 
 stage_package() {

@@ -1,11 +1,12 @@
 //! A broker of a test's own: a process that is killed with the test.
 
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use otel_ml_e2e::{Running, free_port};
 use otel_ml_rdkafka::rdkafka::ClientConfig;
 use otel_ml_rdkafka::rdkafka::consumer::{BaseConsumer, Consumer as _};
 use tempfile::TempDir;
@@ -20,39 +21,11 @@ pub(crate) struct Broker {
     running: Option<Running>,
 }
 
-/// A broker's process, and another that ends it when the test ends without doing so.
-struct Running {
-    process: Child,
-    watchdog: Child,
-}
-
-impl Running {
-    fn new(process: Child) -> Self {
-        // Its input ends when the test does, however that happens.
-        let watchdog = Command::new("sh")
-            .args(["-c", "read -r _; kill -9 \"$0\""])
-            .arg(process.id().to_string())
-            .stdin(Stdio::piped())
-            .spawn()
-            .unwrap();
-        Self { process, watchdog }
-    }
-}
-
-impl Drop for Running {
-    /// Ends it as `kill -9` does; it may have ended by itself.
-    fn drop(&mut self) {
-        for child in [&mut self.watchdog, &mut self.process] {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
 impl Broker {
     /// Started, and answering.
     pub(crate) fn started() -> Self {
-        let (port, controller) = (free_port(), free_port());
+        let port = free_port(&[5_000]);
+        let controller = port + 5_000;
         let folder = TempDir::new().unwrap();
         let data = folder.path().join("data");
         let settings = include_str!("../../scripts/services.d/kafka.properties")
@@ -90,7 +63,7 @@ impl Broker {
             .stderr(log)
             .spawn()
             .unwrap();
-        self.running = Some(Running::new(process));
+        self.running = Some(Running::new(process, "KILL"));
         let client: BaseConsumer = self.config().create().unwrap();
         let deadline = Instant::now() + LONG;
         while client.fetch_metadata(None, Duration::from_secs(1)).is_err() {
@@ -110,8 +83,7 @@ impl Broker {
     /// Ends it as `kill -9` does.
     pub(crate) fn kill(&mut self) {
         let mut running = self.running.take().expect("it runs");
-        let ended = running.process.try_wait().unwrap();
-        assert_eq!(ended, None, "it ended by itself");
+        assert!(running.is_running(), "it ended by itself");
     }
 
     pub(crate) fn bootstrap(&self) -> String {
@@ -135,10 +107,4 @@ impl Broker {
         java.args(["-Xms128m", "-Xmx512m", "-cp", &format!("{jars}/*"), class]);
         java
     }
-}
-
-/// One that nobody listens on now.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap().port()
 }

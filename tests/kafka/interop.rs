@@ -2,6 +2,7 @@
 
 use otel_ml::opentelemetry::trace::{SpanKind, TraceContextExt as _};
 use otel_ml::stage;
+use otel_ml_e2e::{of_kind, python};
 use otel_ml_rdkafka::rdkafka::consumer::Consumer as _;
 use otel_ml_rdkafka::rdkafka::message::{Headers as _, Message as _};
 use otel_ml_rdkafka::rdkafka::producer::FutureRecord;
@@ -11,41 +12,17 @@ use serde_json::Value;
 
 use crate::{LONG, config, member, soon, unique};
 
-/// What the peer says became of it.
-fn python(mode: &str, topic: &str) -> Value {
-    let python = std::env::var_os("OTEL_ML_PYTHON")
-        .expect("OTEL_ML_PYTHON names an interpreter: ./scripts/test --only kafka");
-    let script = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../scripts/services.d/python-kafka.py"
-    );
-    let output = std::process::Command::new(python)
-        .args([
-            script,
-            mode,
-            config().get("bootstrap.servers").unwrap(),
-            topic,
-        ])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{output:?}");
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-/// The peer's only span of that kind.
-fn of_kind<'a>(told: &'a Value, kind: &str) -> &'a Value {
-    let spans = told["spans"].as_array().unwrap();
-    let mut of_kind = spans.iter().filter(|span| span["kind"] == kind);
-    let span = of_kind.next();
-    assert!(of_kind.next().is_none(), "{told}");
-    span.unwrap_or_else(|| panic!("no {kind} span in {told}"))
+fn told(mode: &str, topic: &str) -> Value {
+    let config = config();
+    let bootstrap = config.get("bootstrap.servers").unwrap();
+    python("python-kafka.py", &[mode, bootstrap, topic])
 }
 
 #[tokio::test]
 async fn what_python_sends_is_continued_and_sent_on() {
     let test = TestTelemetry::new();
     let (topic, next) = (unique("from-python"), unique("sent-on"));
-    let told = python("send", &topic);
+    let told = told("send", &topic);
     let sent = of_kind(&told, "PRODUCER");
     let consumer = OtelMlConsumer::builder().telemetry(test.telemetry());
     let consumer: OtelMlConsumer = consumer.create(&member(&unique("group"))).unwrap();
@@ -82,7 +59,7 @@ async fn what_python_sends_is_continued_and_sent_on() {
     assert!(processed.double("ml.queue.wait.duration") >= 0.0);
 
     // And back: the peer is linked to the last sender, not to itself.
-    let told = python("receive", &next);
+    let told = self::told("receive", &next);
     let headers = told["headers"].as_array().unwrap();
     let names: Vec<_> = headers
         .iter()
@@ -122,7 +99,7 @@ async fn python_continues_what_is_sent() {
             .map_err(|(error, _)| error)
     });
     soon(sent).await.unwrap();
-    let told = python("receive", &topic);
+    let told = told("receive", &topic);
     let spans = test.spans();
     let sent = spans.named(&format!("send {topic}"));
     assert_eq!(

@@ -15,6 +15,7 @@ mod transactions;
 
 use std::time::Duration;
 
+use otel_ml_e2e::unique;
 use otel_ml_rdkafka::rdkafka::ClientConfig;
 
 /// Long enough that what takes longer has failed.
@@ -22,13 +23,6 @@ const LONG: Duration = Duration::from_secs(60);
 
 async fn soon<F: Future>(what: F) -> F::Output {
     tokio::time::timeout(LONG, what).await.expect("in time")
-}
-
-/// A name that no other test has, nor any run before.
-fn unique(what: &str) -> String {
-    let now = std::time::SystemTime::now();
-    let now = now.duration_since(std::time::UNIX_EPOCH).unwrap();
-    format!("{what}-{}-{}", std::process::id(), now.as_nanos())
 }
 
 fn config() -> ClientConfig {

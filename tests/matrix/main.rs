@@ -3,6 +3,7 @@
 
 #![cfg(test)]
 
+mod amqp;
 mod ends;
 mod grpc;
 mod hop;
@@ -92,6 +93,8 @@ async fn every_transport_gets_every_row_right() {
         .transport(transport::<kafka::Kafka>())
         .transport(transport::<kafka_consumer::KafkaConsumer>())
         .transport(kafka_producer::transport())
+        .transport(transport::<amqp::Amqp<false>>())
+        .transport(transport::<amqp::Amqp<true>>())
         .run()
         .await;
     // Past the capture of test output: the table is wanted also when all is well.
