@@ -10,6 +10,7 @@ pub mod layers;
 mod peers;
 pub mod plot;
 mod poll;
+pub mod rounds;
 mod subject;
 pub mod suites;
 

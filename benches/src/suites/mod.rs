@@ -1,5 +1,7 @@
 //! What is measured, one file per suite.
 
+mod amqp_extract;
+mod amqp_inject;
 mod grpc_client;
 mod grpc_server;
 mod http_client;
@@ -61,6 +63,8 @@ impl Suite {
         kafka_process::SUITE,
         kafka_clients::SEND,
         kafka_clients::RECEIVE,
+        amqp_inject::SUITE,
+        amqp_extract::SUITE,
         grpc_server::SUITE,
         grpc_client::SUITE,
     ];
