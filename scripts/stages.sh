@@ -269,6 +269,7 @@ stage_rabbitmq() {
     variables=$("$ROOT/scripts/services" env rabbitmq python)
     eval "$variables"
     run_targets broker matrix amqp
+    cargo test --locked --package otel-ml-pipeline --test it -- --ignored amqp
 }
 
 stage_package() {

@@ -2,7 +2,8 @@
 # usage: rabbitmq-run.sh FOLDER PORT
 # Runs a RabbitMQ broker in the foreground, on 127.0.0.1:PORT alone, with all that it keeps in
 # FOLDER, and with its own name server beside it. Ends with the broker, or stops it when told to
-# end (TERM, INT), and takes the name server along. PORT + 20000 and PORT + 20001 are taken, too.
+# end (TERM, INT), or with its input where that is a pipe: with who started it. It takes the name
+# server along. PORT + 20000 and PORT + 20001 are taken, too.
 set -euo pipefail
 
 folder=$1 port=$2
@@ -28,9 +29,16 @@ stop() {
     kill "$server" 2>/dev/null || true
 }
 trap stop TERM INT
+watcher=
+if [[ -p /dev/stdin ]]; then
+    # A background job has no input unless it is given one.
+    { cat >/dev/null && kill "$$"; } <&0 &
+    watcher=$!
+fi
 # A signal ends the first wait; the second one is for the broker's own end.
 rc=0
 wait "$server" || rc=$?
 wait "$server" || rc=$?
+[[ -z $watcher ]] || kill "$watcher" 2>/dev/null || true
 epmd -port "$ERL_EPMD_PORT" -kill >/dev/null 2>&1 || true
 exit "$rc"

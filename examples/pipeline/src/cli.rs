@@ -8,6 +8,7 @@ use clap::{ColorChoice, Parser};
 use otel_ml_sdk::Protocol;
 use otel_ml_sdk::log::LogFormat;
 
+use crate::amqp;
 use crate::engine::corpus::{Corpus, CorpusError};
 use crate::engine::preprocess::Question;
 use crate::hops::Stage;
@@ -26,6 +27,7 @@ Examples:
   pipeline --corpus ~/notes --slow rerank=200 \"What did we decide about retries?\"
   pipeline --requests 200 --concurrency 16 --json spans.jsonl --metrics metrics.jsonl
   pipeline --serve 8080
+  pipeline --amqp \"When does a span end?\"
   pipeline --hops http \"When does a span end?\"
   pipeline --otlp http://localhost:4318 --log json \"When does a span end?\"
 
@@ -33,7 +35,7 @@ Exit status: 0 when all went well, 1 when a request failed or a trace was not as
 2 when an option is wrong. Telemetry that a Collector did not take is told on stderr.";
 
 /// Answers a question from a folder of text files, by eight services that call each other over
-/// HTTP, gRPC and Kafka, and shows the trace of it.
+/// HTTP, gRPC and Kafka (and AMQP), and shows the trace of it.
 #[derive(Debug, Parser)]
 #[command(name = "pipeline", version, after_help = EXAMPLES)]
 pub struct Args {
@@ -59,6 +61,12 @@ pub struct Args {
     /// What the services call each other by
     #[arg(long, value_name = "HOPS", value_enum, default_value_t = Hops::Mixed)]
     pub hops: Hops,
+
+    /// Audit each answer: the gateway publishes a job for it, a service of its own processes it,
+    /// over RabbitMQ, which is started for it if it is installed [default: where AMQP_URL names
+    /// a broker, which is then the one used]
+    #[arg(long)]
+    pub amqp: bool,
 
     /// How many milliseconds each token of an answer takes
     #[arg(long, value_name = "MS", default_value_t = 5, value_parser = RangedU64ValueParser::<u64>::new().range(0..=10_000))]
@@ -162,6 +170,7 @@ impl Args {
     pub fn pace(&self) -> Pace {
         Pace {
             hops: self.hops,
+            audits: self.amqp || std::env::var_os(amqp::URL).is_some(),
             token_delay: Duration::from_millis(self.token_delay),
             stages: self.slow.iter().copied().collect(),
             reranking: Pool {

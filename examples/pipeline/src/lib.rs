@@ -5,6 +5,7 @@
 //! call each other, [`pipeline`] starts them, [`telemetry`] sets their providers up, [`engine`] is what
 //! they compute.
 
+pub mod amqp;
 pub mod app;
 pub mod asker;
 pub mod cli;

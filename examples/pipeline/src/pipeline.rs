@@ -10,13 +10,16 @@ use axum::Router;
 use clap::ValueEnum;
 use tokio::net::TcpListener;
 
+use crate::amqp;
 use crate::client::Client;
 use crate::engine::corpus::Corpus;
 use crate::engine::retrieve::Index;
+use crate::hops::audit::Auditing;
 use crate::hops::gateway::{Backends, Way};
 use crate::hops::generate::Generator;
 use crate::hops::{
-    Hop, Stage, embed, features, gateway, generate, postprocess, preprocess, rerank, retrieve,
+    Hop, Stage, audit, embed, features, gateway, generate, postprocess, preprocess, rerank,
+    retrieve,
 };
 use crate::kafka::{Broker, Consuming, Requests};
 use crate::rpc::Rpc;
@@ -45,6 +48,8 @@ pub struct Pace {
     pub token_delay: Duration,
     /// What a stage takes beyond its work.
     pub stages: HashMap<Stage, Duration>,
+    /// Whether answers are audited, over RabbitMQ.
+    pub audits: bool,
     /// Who reranks, and how much at a time.
     pub reranking: rerank::Pool,
 }
@@ -56,6 +61,7 @@ pub struct Pipeline {
     others: Vec<Service>,
     /// The asked and the asking side, in the order in which they are to stop.
     consuming: Vec<Consuming>,
+    auditing: Option<Auditing>,
     /// Lives as long as those who talk to it.
     broker: Option<Broker>,
 }
@@ -118,7 +124,16 @@ impl Pipeline {
             let service = start(retrieve::router(retrieval, index)).await?;
             retrieve::Caller::Http(Box::new(client(service)))
         };
+        let (audits, auditing) = if pace.audits {
+            let broker = amqp::Broker::new().await?;
+            let started = audit::start(broker, &front.telemetry, outputs.telemetry(audit::SERVICE));
+            let (audits, auditing) = started.await.map_err(io::Error::other)?;
+            (Some(audits), Some(auditing))
+        } else {
+            (None, None)
+        };
         let backends = Backends {
+            audits,
             preprocess: client(start(preprocess).await?),
             features: client(start(features::router(hop(Stage::Features))).await?),
             embed: way(pace.hops != Hops::Http, embed)?,
@@ -131,6 +146,7 @@ impl Pipeline {
             gateway: Service::start(gateway, gateway::router(front, backends))?,
             others,
             consuming,
+            auditing,
             broker,
         })
     }
@@ -148,6 +164,9 @@ impl Pipeline {
         }
         for consuming in self.consuming {
             consuming.stop(patience).await;
+        }
+        if let Some(auditing) = self.auditing {
+            auditing.stop(patience).await;
         }
         if let Some(broker) = self.broker {
             // A broker that is gone has taken them with it.

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use otel_ml::opentelemetry::trace::{SpanId, SpanKind, TraceId};
 use otel_ml::opentelemetry::{Array, Value};
-use otel_ml::semconv::{http as keys, rpc, url};
+use otel_ml::semconv::{http as keys, messaging, rpc, url};
 use otel_ml_testing::SpanExt as _;
 
 use crate::asker;
 use crate::client::REQUEST_ID;
-use crate::hops::Stage;
+use crate::hops::{Stage, audit};
 use crate::telemetry::Ended;
 
 /// What is wrong with `spans`, which should be all of the trace that was `expected` before
@@ -21,6 +21,7 @@ pub fn problems(expected: TraceId, spans: &[Ended]) -> Vec<String> {
     problems.extend(trace.parents());
     problems.extend(trace.services());
     problems.extend(trace.pairs());
+    problems.extend(trace.audits());
     for problem in &mut problems {
         *problem = format!("trace {expected}: {problem}");
     }
@@ -124,6 +125,25 @@ impl<'a> Trace<'a> {
             }
         }
         problems
+    }
+
+    /// Each answer that was told of was audited once.
+    fn audits(&self) -> Vec<String> {
+        let published = self.of_kind(&SpanKind::Producer);
+        let published: Vec<_> = published
+            .filter(|ended| ended.span.str(messaging::OPERATION_NAME) == "publish")
+            .collect();
+        let problem = |published: &Ended| {
+            let processed = self.of_kind(&SpanKind::Consumer).filter(|ended| {
+                ended.service == audit::SERVICE && ended.span.parent() == Some(id(published))
+            });
+            let count = processed.count();
+            (count != 1).then(|| format!("{} was processed {count} times", name(published)))
+        };
+        published
+            .iter()
+            .filter_map(|ended| problem(ended))
+            .collect()
     }
 
     fn of_kind(&self, kind: &SpanKind) -> impl Iterator<Item = &'a Ended> {

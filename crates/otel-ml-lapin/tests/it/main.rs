@@ -6,10 +6,10 @@ mod deliveries;
 mod headers;
 mod unrecorded;
 
+use otel_ml_lapin::OtelMlDelivery;
 use otel_ml_lapin::lapin::message::Delivery;
 use otel_ml_lapin::lapin::types::{AMQPValue, FieldTable, ShortString};
 use otel_ml_lapin::lapin::{BasicProperties, Consumer};
-use otel_ml_lapin::OtelMlDelivery;
 
 pub(crate) const SAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 pub(crate) const UNSAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";

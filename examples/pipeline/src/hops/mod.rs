@@ -3,6 +3,7 @@
 //! Every router has the same layer, from [`Hop::layer`]: the span of each request, its metrics,
 //! and the trace that it is part of come from there. Handlers add what only they know.
 
+pub mod audit;
 pub mod embed;
 pub mod features;
 pub mod gateway;

@@ -20,7 +20,7 @@ use otel_ml_sdk::{Builder, Guard, InitError};
 use thiserror::Error;
 
 use crate::asker;
-use crate::hops::Stage;
+use crate::hops::{Stage, audit};
 pub use collector::{Collector, Losses};
 pub use files::FileError;
 use files::{MetricsFile, SpanFile, SpanSender};
@@ -72,7 +72,7 @@ impl Outputs {
         for service in Stage::ALL
             .map(Stage::as_str)
             .into_iter()
-            .chain([asker::SERVICE])
+            .chain([asker::SERVICE, audit::SERVICE])
         {
             let guard = outputs.set_up(service).build();
             let guard = guard.map_err(OutputError::Collector)?;

@@ -40,7 +40,7 @@ impl Ended {
 /// The traces that have spans open, in any of the services.
 ///
 /// All services are in one process here, so it is known when a trace is complete: when none of
-/// its spans is open any more. Nothing is kept of a trace that nobody follows.
+/// its spans is open any more, and each message that was sent has been processed. Nothing is kept of a trace that nobody follows.
 #[derive(Debug, Default)]
 pub struct Traces(Mutex<State>);
 
@@ -59,6 +59,8 @@ struct Live {
 #[derive(Debug)]
 struct Follower {
     ended: Vec<Ended>,
+    /// Messages that were sent and are still to be processed, by a span that is not yet open.
+    awaited: usize,
     is_complete: oneshot::Sender<()>,
 }
 
@@ -68,6 +70,7 @@ impl Traces {
         let (is_complete, completion) = oneshot::channel();
         self.lock().live.entry(trace).or_default().follower = Some(Follower {
             ended: Vec::new(),
+            awaited: 0,
             is_complete,
         });
         Following {
@@ -97,8 +100,15 @@ impl Traces {
         let is_complete = live.open == 0;
         match &mut live.follower {
             Some(follower) => {
+                match ended.span.span_kind {
+                    SpanKind::Producer if !ended.span.is_error() => follower.awaited += 1,
+                    SpanKind::Consumer => {
+                        follower.awaited = follower.awaited.saturating_sub(1);
+                    }
+                    _ => {}
+                }
                 follower.ended.push(ended);
-                if is_complete {
+                if is_complete && follower.awaited == 0 {
                     // The spans stay until the follower takes them.
                     let (told, _) = oneshot::channel();
                     let tell = std::mem::replace(&mut follower.is_complete, told);

@@ -158,6 +158,7 @@ impl WithGenerator {
         let pool = rerank::Pool::default();
         let reranking = rerank::router(other.clone(), Arc::clone(&corpus), weights, pool);
         let backends = Backends {
+            audits: None,
             preprocess: start(preprocess::router(other.clone())).await,
             features: start(features::router(other.clone())).await,
             embed: Way::Http(start(embed::router(other.clone(), embedder)).await),

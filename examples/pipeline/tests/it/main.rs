@@ -3,6 +3,7 @@
 
 #![cfg(test)]
 
+mod amqp;
 mod cli;
 mod disconnect;
 mod input;

@@ -12,7 +12,7 @@ use super::{Backends, Way};
 use crate::client::CallError;
 use crate::engine::postprocess::{Answer, Draft};
 use crate::hops::generate::{self, End, MODEL};
-use crate::hops::{PROVIDER, postprocess};
+use crate::hops::{PROVIDER, audit, postprocess};
 
 /// A piece of the answer.
 pub(super) enum Piece {
@@ -51,6 +51,7 @@ pub(super) fn answer(
         }
         let end: End = end.ok_or(CallError::Cut { path: "/generate" })?;
         span.input_tokens(end.input_tokens).finish_reasons([end.finish_reason.as_str()]);
+        let response_id = ask.response_id.clone();
         let ask = postprocess::Request {
             question: ask.question.clone(),
             draft: Draft {
@@ -62,7 +63,19 @@ pub(super) fn answer(
         };
         let answer: Answer = backends.postprocess.call("/postprocess", request_id.as_ref(), &ask).await?;
         span.confidence(answer.confidence.into());
+        if let Some(audits) = &backends.audits {
+            audits.publish(&job(response_id, &answer)).await;
+        }
         yield Piece::Done(Box::new(Done { answer, end }));
+    }
+}
+
+fn job(response_id: String, answer: &Answer) -> audit::Job {
+    audit::Job {
+        response_id,
+        confidence: answer.confidence,
+        sources: answer.sources.iter().map(|source| source.number).collect(),
+        text: answer.text.clone(),
     }
 }
 

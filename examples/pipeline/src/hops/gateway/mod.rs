@@ -23,6 +23,7 @@ use otel_ml::opentelemetry::context::FutureExt as _;
 use otel_ml::semconv::gen_ai;
 use tracing::{error, info};
 
+use super::audit::Audits;
 use super::generate::MODEL;
 use super::{Hop, PROVIDER, Stage, USER_TIER};
 use super::{embed, features, generate, preprocess, rerank, retrieve};
@@ -52,6 +53,8 @@ pub struct Backends {
     pub rerank: Client,
     pub generate: Way,
     pub postprocess: Client,
+    /// Where answers are told of, if they are audited.
+    pub audits: Option<Audits>,
 }
 
 /// How a service is called that offers both.
