@@ -4,8 +4,8 @@ use otel_ml::opentelemetry::trace::SpanKind;
 use otel_ml::semconv::{error, messaging as keys, ml, rabbitmq};
 use otel_ml_lapin::lapin::options::{BasicGetOptions, BasicPublishOptions, QueueDeclareOptions};
 use otel_ml_lapin::lapin::types::{AMQPValue, FieldTable};
-use otel_ml_lapin::lapin::{BasicProperties, Channel, Confirmation};
-use otel_ml_lapin::{OtelMlProducer, otel_ml};
+use otel_ml_lapin::lapin::{BasicProperties, Channel, Confirmation, Result};
+use otel_ml_lapin::{Confirming, OtelMlProducer, otel_ml};
 use otel_ml_testing::{SpanExt as _, TestTelemetry, assert_types};
 
 use crate::support::{
@@ -26,6 +26,22 @@ async fn headers_in(channel: &Channel, queue: &str) -> FieldTable {
         .headers()
         .clone()
         .unwrap_or_default()
+}
+
+/// `x`, published there.
+async fn published(
+    producer: &OtelMlProducer,
+    exchange: &str,
+    key: &str,
+    mandatory: bool,
+) -> Result<Confirming> {
+    let options = BasicPublishOptions {
+        mandatory,
+        ..BasicPublishOptions::default()
+    };
+    let properties = BasicProperties::default();
+    let publishing = producer.basic_publish(short(exchange), short(key), options, b"x", properties);
+    publishing.await
 }
 
 fn one_error(test: &TestTelemetry) -> (String, Option<bool>) {
@@ -122,9 +138,7 @@ async fn e11_the_span_ends_with_the_brokers_answer_or_without_confirms_with_the_
         let channel = broker.channel(mode).await;
         let queue = broker.queue(&channel, FieldTable::default()).await;
         let producer = producer(&test, &channel);
-        let options = BasicPublishOptions::default();
-        let properties = BasicProperties::default();
-        let publishing = producer.basic_publish(short(""), short(&queue), options, b"", properties);
+        let publishing = published(&producer, "", &queue, false);
         let confirming = soon(publishing).await.unwrap();
         let open = test.open_spans().len();
         assert_eq!(open, usize::from(mode == Mode::Confirm));
@@ -141,18 +155,7 @@ async fn e11_a_message_that_nobody_takes_is_an_error() {
     let test = TestTelemetry::new();
     let channel = broker.channel(Mode::Confirm).await;
     let producer = producer(&test, &channel);
-    let options = BasicPublishOptions {
-        mandatory: true,
-        ..BasicPublishOptions::default()
-    };
-    let properties = BasicProperties::default();
-    let publishing = producer.basic_publish(
-        short("amq.direct"),
-        short("nobody"),
-        options,
-        b"x",
-        properties,
-    );
+    let publishing = published(&producer, "amq.direct", "nobody", true);
     let confirming = soon(publishing).await.unwrap();
     // As the channel answers it, the message included.
     let Confirmation::Ack(Some(returned)) = soon(confirming).await.unwrap() else {
@@ -179,9 +182,7 @@ async fn e11_a_message_that_the_broker_refuses_is_an_error() {
     let bare = TestTelemetry::new();
     publish(&producer(&bare, &channel), &queue).await;
     let producer = producer(&test, &channel);
-    let options = BasicPublishOptions::default();
-    let properties = BasicProperties::default();
-    let publishing = producer.basic_publish(short(""), short(&queue), options, b"x", properties);
+    let publishing = published(&producer, "", &queue, false);
     let answer = soon(soon(publishing).await.unwrap()).await.unwrap();
     assert!(answer.is_nack());
     assert_eq!(one_error(&test), ("nack".to_owned(), Some(true)));
@@ -195,9 +196,7 @@ async fn e12_publishing_to_a_channel_that_is_closed_is_an_error() {
         let channel = broker.channel(mode).await;
         soon(channel.close(200, short("done"))).await.unwrap();
         let producer = producer(&test, &channel);
-        let options = BasicPublishOptions::default();
-        let properties = BasicProperties::default();
-        let publishing = producer.basic_publish(short(""), short("q"), options, b"x", properties);
+        let publishing = published(&producer, "", "q", false);
         soon(publishing).await.unwrap_err();
         assert_eq!(
             one_error(&test),
@@ -212,15 +211,7 @@ async fn e11_a_channel_that_the_broker_closes_ends_what_waits_for_its_answer() {
     let test = TestTelemetry::new();
     let channel = broker.channel(Mode::Confirm).await;
     let producer = producer(&test, &channel);
-    let options = BasicPublishOptions::default();
-    let properties = BasicProperties::default();
-    let publishing = producer.basic_publish(
-        short("no such exchange"),
-        short("q"),
-        options,
-        b"x",
-        properties,
-    );
+    let publishing = published(&producer, "no such exchange", "q", false);
     let confirming = soon(publishing).await.unwrap();
     soon(confirming).await.unwrap_err();
     assert_eq!(one_error(&test), ("NOT_FOUND".to_owned(), Some(false)));
@@ -234,9 +225,7 @@ async fn e11_an_answer_that_is_dropped_while_it_is_awaited_is_cancelled() {
     let queue = broker.queue(&channel, FieldTable::default()).await;
     let producer = producer(&test, &channel);
     between.hold();
-    let options = BasicPublishOptions::default();
-    let properties = BasicProperties::default();
-    let publishing = producer.basic_publish(short(""), short(&queue), options, b"x", properties);
+    let publishing = published(&producer, "", &queue, false);
     let mut confirming = Box::pin(soon(publishing).await.unwrap());
     assert!(futures_util::poll!(confirming.as_mut()).is_pending());
     drop(confirming);
@@ -252,9 +241,7 @@ async fn e11_a_connection_that_breaks_ends_what_waits_for_its_answer() {
     let queue = broker.queue(&channel, FieldTable::default()).await;
     let producer = producer(&test, &channel);
     between.hold();
-    let options = BasicPublishOptions::default();
-    let properties = BasicProperties::default();
-    let publishing = producer.basic_publish(short(""), short(&queue), options, b"x", properties);
+    let publishing = published(&producer, "", &queue, false);
     let confirming = soon(publishing).await.unwrap();
     between.cut();
     soon(confirming).await.unwrap_err();
@@ -267,14 +254,8 @@ async fn an_answer_that_nobody_awaits_is_left_to_the_channel() {
     let test = TestTelemetry::new();
     let channel = broker.channel(Mode::Confirm).await;
     let producer = producer(&test, &channel);
-    let options = BasicPublishOptions {
-        mandatory: true,
-        ..BasicPublishOptions::default()
-    };
     for _ in 0..3 {
-        let properties = BasicProperties::default();
-        let publishing =
-            producer.basic_publish(short(""), short("nobody"), options, b"x", properties);
+        let publishing = published(&producer, "", "nobody", true);
         drop(soon(publishing).await.unwrap());
     }
     assert_eq!(test.open_spans(), [""; 0]);
