@@ -148,6 +148,7 @@ pub struct HeadersInjector<'a> {
 impl<'a> HeadersInjector<'a> {
     /// Writes into `headers`.
     #[must_use]
+    #[inline]
     pub fn new(headers: &'a mut FieldTable) -> Self {
         let (mut there, mut odd) = (0, 0);
         for name in headers.inner().keys() {
@@ -185,6 +186,7 @@ impl<'a> HeadersInjector<'a> {
         }
     }
 
+    #[inline]
     fn insert(&mut self, name: &str, value: Vec<u8>) {
         // The longest name that AMQP has is one of 255 bytes: a longer one can't be sent.
         if let Ok(name) = ShortString::try_new(name) {
