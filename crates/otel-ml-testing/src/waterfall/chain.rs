@@ -7,6 +7,7 @@
 
 use std::cmp::Reverse;
 
+use super::hang::hung_on_what_runs;
 use crate::forest::Forest;
 
 /// When a span ran, in nanoseconds since the start of its trace.
@@ -19,21 +20,12 @@ pub(super) struct Window {
 /// The own time of each span on the chain, in nanoseconds; `None` off the chain.
 pub(super) fn longest_chain(windows: &[Window], forest: &Forest) -> Vec<Option<u64>> {
     let mut own = vec![None; windows.len()];
-    // The tops need not be roots: work that starts when its parent is over (a message's
-    // consumer) keeps the trace going though it keeps nobody waiting.
-    let mut tops = forest.roots.clone();
-    for (parent, children) in windows.iter().zip(&forest.children) {
-        let is_detached = |&&child: &&usize| {
-            let child = windows.get(child);
-            child.is_some_and(|child| child.start >= parent.end)
-        };
-        tops.extend(children.iter().filter(is_detached));
-    }
+    let forest = hung_on_what_runs(windows, forest);
     let trace = Window {
         start: windows.iter().map(|window| window.start).min().unwrap_or(0),
         end: windows.iter().map(|window| window.end).max().unwrap_or(0),
     };
-    let mut pending = vec![Frame::new(None, trace, &tops, windows)];
+    let mut pending = vec![Frame::new(None, trace, &forest.roots, windows)];
     while let Some(frame) = pending.pop() {
         frame.walk(&mut own, |child, window| {
             let children = forest.children.get(child).map_or(&[][..], Vec::as_slice);
@@ -110,6 +102,14 @@ mod tests {
         own.try_into().expect("one a span")
     }
 
+    /// Each the child of the one before, with the times that `ran` has for it.
+    fn generations(count: u64, ran: impl Fn(u64) -> (u64, u64)) -> (Vec<Window>, Forest) {
+        let ids: Vec<_> = (0..count).map(|id| (id, id.checked_sub(1))).collect();
+        let windows = (0..count).map(ran);
+        let windows = windows.map(|(start, end)| Window { start, end }).collect();
+        (windows, Forest::new(&ids))
+    }
+
     #[test]
     fn the_last_to_end_is_what_its_parent_waited_for() {
         // 2 and 3 run side by side, then 4; 5 runs within 3.
@@ -182,6 +182,71 @@ mod tests {
     }
 
     #[test]
+    fn work_that_starts_after_its_parent_is_waited_for_by_an_ancestor_that_still_runs() {
+        let own = chain([
+            (1, None, 0, 100),
+            (2, Some(1), 10, 15),
+            (3, Some(2), 16, 60),
+        ]);
+        assert_eq!(own, [Some(51), Some(5), Some(44)]);
+        // The same through ancestors that are over, and from one such child to the next.
+        let own = chain([
+            (1, None, 0, 100),
+            (2, Some(1), 5, 16),
+            (3, Some(2), 10, 15),
+            (4, Some(3), 16, 60),
+            (5, Some(4), 60, 70),
+        ]);
+        assert_eq!(own, [Some(35), Some(6), Some(5), Some(44), Some(10)]);
+        // It outlasts the ancestor, too: as far as it is inside.
+        let own = chain([
+            (1, None, 0, 100),
+            (2, Some(1), 10, 15),
+            (3, Some(2), 16, 150),
+        ]);
+        assert_eq!(own, [Some(11), Some(5), Some(84)]);
+    }
+
+    #[test]
+    fn e25_a_child_that_starts_a_hundredth_before_its_parent_ends_starts_after_it() {
+        let own = chain([
+            (1, None, 0, 1000),
+            (2, Some(1), 100, 204),
+            (3, Some(2), 200, 600),
+        ]);
+        assert_eq!(own, [Some(500), Some(100), Some(400)]);
+        // A little more, and only what is inside its parent counts.
+        let own = chain([
+            (1, None, 0, 1000),
+            (2, Some(1), 100, 205),
+            (3, Some(2), 200, 600),
+        ]);
+        assert_eq!(own, [Some(895), Some(100), Some(5)]);
+    }
+
+    #[test]
+    fn e25_what_starts_after_a_skewed_parent_does_not_hang_on_what_is_to_come() {
+        // 2's clock is behind: 3, after it, ran before 1 began.
+        let own = chain([
+            (1, None, 100, 200),
+            (2, Some(1), 0, 10),
+            (3, Some(2), 20, 50),
+        ]);
+        assert_eq!(own, [Some(100), None, Some(30)]);
+    }
+
+    #[test]
+    fn e25_ten_thousand_successors_do_not_overflow_the_stack() {
+        let (mut windows, forest) = generations(10_000, |id| (id, id + 1));
+        let own = longest_chain(&windows, &forest);
+        assert!(own.iter().all(|own| *own == Some(1)));
+        // All of them while the first still runs.
+        windows[0].end = 10_000;
+        let own = longest_chain(&windows, &forest);
+        assert!(own.iter().all(|own| *own == Some(1)));
+    }
+
+    #[test]
     fn e25_two_roots_follow_each_other() {
         let own = chain([(1, None, 0, 40), (2, None, 50, 100), (3, None, 60, 90)]);
         assert_eq!(own, [Some(40), Some(50), None]);
@@ -206,17 +271,10 @@ mod tests {
 
     #[test]
     fn e25_ten_thousand_generations_do_not_overflow_the_stack() {
-        let count = 10_000_u64;
-        let ids: Vec<(u64, Option<u64>)> = (0..count).map(|id| (id, id.checked_sub(1))).collect();
-        let windows: Vec<Window> = (0..count)
-            .map(|id| Window {
-                start: id,
-                end: 2 * count - id,
-            })
-            .collect();
-        let own = longest_chain(&windows, &Forest::new(&ids));
+        let (windows, forest) = generations(10_000, |id| (id, 20_000 - id));
+        let own = longest_chain(&windows, &forest);
         assert!(own.iter().all(Option::is_some));
-        assert_eq!(own.iter().flatten().sum::<u64>(), 2 * count);
+        assert_eq!(own.iter().flatten().sum::<u64>(), 20_000);
     }
 
     proptest::proptest! {

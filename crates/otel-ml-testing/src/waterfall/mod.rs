@@ -19,6 +19,7 @@
 
 mod bar;
 mod chain;
+mod hang;
 mod paint;
 mod span;
 mod trace;
