@@ -4,7 +4,6 @@ use std::cmp::Reverse;
 use std::io::{self, Write};
 use std::time::Duration;
 
-use otel_ml::opentelemetry::trace::SpanKind;
 use otel_ml_testing::SpanExt as _;
 use otel_ml_testing::waterfall::{Waterfall, WaterfallSpan};
 
@@ -83,8 +82,8 @@ fn shares(spans: &[Ended]) -> String {
     let mut parts = Vec::new();
     for stage in Stage::ALL {
         let served = spans.iter().filter(|ended| {
-            let is_server = ended.span.span_kind == SpanKind::Server;
-            is_server && ended.service == stage.as_str() && stage != Stage::Gateway
+            let is_behind = ended.service == stage.as_str() && stage != Stage::Gateway;
+            is_behind && ended.is_request()
         });
         let time: Duration = served.map(|ended| ended.span.duration()).sum();
         left = left.saturating_sub(time);
@@ -178,7 +177,18 @@ fn printable(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
+    use otel_ml::opentelemetry::trace::{
+        SpanKind, TraceContextExt as _, Tracer as _, TracerProvider as _,
+    };
+    use otel_ml::opentelemetry::{Context, KeyValue};
+    use otel_ml::semconv::messaging;
+    use otel_ml_testing::TestTelemetry;
+
     use super::*;
+    use crate::hops::retrieve::TOPICS;
+    use crate::kafka::Topics;
 
     fn told(print: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> String {
         let mut out = Vec::new();
@@ -209,6 +219,39 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{text}");
         }
+    }
+
+    #[test]
+    fn a_service_asked_by_kafka_has_its_share_as_those_asked_by_http() {
+        let test = TestTelemetry::new();
+        let tracer = test.tracer_provider().tracer("test");
+        let at = |ms| SystemTime::UNIX_EPOCH + Duration::from_millis(ms);
+        let mut spans = Vec::new();
+        let mut record = |service, kind, topic, parent: &Context, start, end| {
+            let topic = KeyValue::new(messaging::DESTINATION_NAME, topic);
+            let span = tracer
+                .span_builder("span")
+                .with_kind(kind)
+                .with_attributes([topic])
+                .with_start_time(at(start));
+            let cx = parent.with_span(span.start_with_context(&tracer, parent));
+            cx.span().end_with_timestamp(at(end));
+            let span = test.spans().pop().unwrap();
+            spans.push(Ended { service, span });
+            cx
+        };
+        let Topics { requests, replies } = TOPICS;
+        let ask = record(SERVICE, SpanKind::Internal, "", &Context::new(), 0, 1000);
+        let gateway = record("gateway", SpanKind::Server, "", &ask, 0, 1000);
+        let send = record("gateway", SpanKind::Producer, requests, &gateway, 0, 1);
+        record("retrieve", SpanKind::Consumer, requests, &send, 10, 410);
+        record("gateway", SpanKind::Consumer, replies, &send, 410, 420);
+        record("rerank", SpanKind::Server, "", &gateway, 500, 700);
+        assert_eq!(
+            shares(&spans),
+            "retrieve 400.0 ms (40.0 %), gateway and network 400.0 ms (40.0 %), \
+             rerank 200.0 ms (20.0 %)"
+        );
     }
 
     #[test]
