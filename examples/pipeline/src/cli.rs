@@ -80,7 +80,8 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = Pool::default().batch, value_parser = RangedU64ValueParser::<usize>::new().range(1..=128))]
     pub batch: usize,
 
-    /// Send so many requests and show what each stage took; then check every span of each
+    /// Send so many requests and show what each stage took, and how long they waited there in a
+    /// queue; then check every span of each
     #[arg(long, value_name = "N", help_heading = "Load run", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
     pub requests: Option<usize>,
 

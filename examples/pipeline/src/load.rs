@@ -18,6 +18,9 @@ const TOLD: usize = 10;
 /// Users who take turns when none is named: some come again soon, some are new to the cache.
 const USERS: usize = 40;
 
+/// The spans that tell of a service what its requests waited for: their turn, and the batch.
+pub const PARTS: [&str; 2] = ["queue_wait", "infer"];
+
 /// What to ask.
 #[derive(Clone, Debug)]
 pub struct Load {
@@ -36,6 +39,8 @@ pub struct Load {
 pub struct Report {
     /// What each service measured, and the client.
     pub services: BTreeMap<&'static str, Measured>,
+    /// The [`PARTS`] of that, by service and name.
+    pub parts: BTreeMap<(&'static str, &'static str), Measured>,
     /// Requests sent.
     pub requests: usize,
     /// Requests without an answer.
@@ -48,7 +53,7 @@ pub struct Report {
     pub problem_count: usize,
 }
 
-/// The requests that a service answered.
+/// The requests that a service answered, or parts of them.
 #[derive(Clone, Debug, Default)]
 pub struct Measured {
     /// How long each took.
@@ -111,8 +116,11 @@ impl Report {
             *output = (*output).max(count(ended, gen_ai::USAGE_OUTPUT_TOKENS));
             if ended.is_request() {
                 let measured = self.services.entry(ended.service).or_default();
-                measured.durations.push(ended.span.duration());
-                measured.errors += usize::from(ended.span.is_error());
+                measured.add(ended);
+            }
+            if let Some(part) = PARTS.into_iter().find(|part| ended.span.name == *part) {
+                let measured = self.parts.entry((ended.service, part)).or_default();
+                measured.add(ended);
             }
         }
         for (service, (input, output)) in tokens {
@@ -145,6 +153,11 @@ fn count(ended: &Ended, key: &str) -> u64 {
 }
 
 impl Measured {
+    fn add(&mut self, ended: &Ended) {
+        self.durations.push(ended.span.duration());
+        self.errors += usize::from(ended.span.is_error());
+    }
+
     /// The duration that this share (0 to 1) of the requests did not exceed.
     pub fn percentile(&self, share: f64) -> Duration {
         let mut sorted = self.durations.clone();

@@ -9,7 +9,7 @@ use otel_ml_testing::waterfall::{Waterfall, WaterfallSpan};
 
 use crate::asker::{Reply, SERVICE};
 use crate::hops::Stage;
-use crate::load::{Measured, Report};
+use crate::load::{Measured, PARTS, Report};
 use crate::telemetry::Ended;
 
 /// Services whose share of the time is told by name.
@@ -107,7 +107,8 @@ fn shares(spans: &[Ended]) -> String {
     told.join(", ")
 }
 
-/// What a load run measured, by service, in the order in which a request meets them.
+/// What a load run measured, by service, in the order in which a request meets them; below a
+/// service what its requests waited for.
 ///
 /// # Errors
 /// Those of `out`.
@@ -120,22 +121,12 @@ pub fn report(out: &mut impl Write, report: &Report) -> io::Result<()> {
     let services = std::iter::once(SERVICE).chain(Stage::ALL.map(Stage::as_str));
     let none = Measured::default();
     for service in services {
-        let measured = report.services.get(service).unwrap_or(&none);
-        let count = |tokens: u64| match tokens {
-            0 => "-".to_owned(),
-            tokens => tokens.to_string(),
-        };
-        writeln!(
-            out,
-            "{service:<12} {:>7} {:>10} {:>10} {:>10} {:>7} {:>11} {:>11}",
-            measured.durations.len(),
-            human(measured.percentile(0.50)),
-            human(measured.percentile(0.95)),
-            human(measured.percentile(0.99)),
-            measured.errors,
-            count(measured.input_tokens),
-            count(measured.output_tokens),
-        )?;
+        row(out, service, report.services.get(service).unwrap_or(&none))?;
+        for part in PARTS {
+            if let Some(measured) = report.parts.get(&(service, part)) {
+                row(out, &format!("  {part}"), measured)?;
+            }
+        }
     }
     writeln!(out)?;
     let (requests, traces) = (report.requests, report.traces.len());
@@ -157,6 +148,24 @@ pub fn report(out: &mut impl Write, report: &Report) -> io::Result<()> {
         0 => Ok(()),
         more => writeln!(out, "  and {more} more"),
     }
+}
+
+fn row(out: &mut impl Write, name: &str, measured: &Measured) -> io::Result<()> {
+    let count = |tokens: u64| match tokens {
+        0 => "-".to_owned(),
+        tokens => tokens.to_string(),
+    };
+    writeln!(
+        out,
+        "{name:<12} {:>7} {:>10} {:>10} {:>10} {:>7} {:>11} {:>11}",
+        measured.durations.len(),
+        human(measured.percentile(0.50)),
+        human(measured.percentile(0.95)),
+        human(measured.percentile(0.99)),
+        measured.errors,
+        count(measured.input_tokens),
+        count(measured.output_tokens),
+    )
 }
 
 fn human(time: Duration) -> String {

@@ -193,6 +193,13 @@ fn a_load_run_ends_with_a_table_and_checks_itself() {
         let row = text.lines().find(|line| line.starts_with(stage)).unwrap();
         assert!(row.split_whitespace().any(|cell| cell == "20"), "{row}");
     }
+    // What was waited for stands below whom it was waited for.
+    let mut rows = text.lines().skip_while(|line| !line.starts_with("rerank"));
+    for name in ["rerank", "  queue_wait", "  infer"] {
+        let row = rows.next().unwrap();
+        assert!(row.starts_with(name), "{text}");
+        assert_eq!(row.split_whitespace().nth(1), Some("20"), "{row}");
+    }
     let written = Written::read(folder.path());
     let slowed = written
         .spans
