@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser as _};
+use clap::builder::{PossibleValuesParser, RangedI64ValueParser, TypedValueParser as _};
 use clap::{ColorChoice, Parser};
 use otel_ml_sdk::Protocol;
 use otel_ml_sdk::log::LogFormat;
@@ -55,7 +55,7 @@ pub struct Args {
     pub user: Option<String>,
 
     /// Slow a stage down by so many milliseconds; can be given for several stages
-    #[arg(long, value_name = "STAGE=MS", value_parser = slow)]
+    #[arg(long, value_name = "STAGE=MS", allow_negative_numbers = true, value_parser = slow)]
     pub slow: Vec<(Stage, Duration)>,
 
     /// What the services call each other by
@@ -69,24 +69,24 @@ pub struct Args {
     pub amqp: bool,
 
     /// How many milliseconds each token of an answer takes
-    #[arg(long, value_name = "MS", default_value_t = 5, value_parser = RangedU64ValueParser::<u64>::new().range(0..=10_000))]
+    #[arg(long, value_name = "MS", default_value_t = 5, allow_negative_numbers = true, value_parser = RangedI64ValueParser::<u64>::new().range(0..=10_000))]
     pub token_delay: u64,
 
     /// How many batches are reranked at the same time
-    #[arg(long, value_name = "N", default_value_t = Pool::default().workers, value_parser = RangedU64ValueParser::<usize>::new().range(1..=64))]
+    #[arg(long, value_name = "N", default_value_t = Pool::default().workers, allow_negative_numbers = true, value_parser = RangedI64ValueParser::<usize>::new().range(1..=64))]
     pub workers: usize,
 
     /// How many requests are reranked together at most
-    #[arg(long, value_name = "N", default_value_t = Pool::default().batch, value_parser = RangedU64ValueParser::<usize>::new().range(1..=128))]
+    #[arg(long, value_name = "N", default_value_t = Pool::default().batch, allow_negative_numbers = true, value_parser = RangedI64ValueParser::<usize>::new().range(1..=128))]
     pub batch: usize,
 
     /// Send so many requests and show what each stage took, and how long they waited there in a
     /// queue; then check every span of each
-    #[arg(long, value_name = "N", help_heading = "Load run", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
+    #[arg(long, value_name = "N", help_heading = "Load run", allow_negative_numbers = true, value_parser = RangedI64ValueParser::<usize>::new().range(1..=1_000_000))]
     pub requests: Option<usize>,
 
     /// How many requests at the same time
-    #[arg(long, value_name = "C", default_value_t = 8, requires = "requests", help_heading = "Load run", value_parser = RangedU64ValueParser::<usize>::new().range(1..=100))]
+    #[arg(long, value_name = "C", default_value_t = 8, requires = "requests", help_heading = "Load run", allow_negative_numbers = true, value_parser = RangedI64ValueParser::<usize>::new().range(1..=100))]
     pub concurrency: usize,
 
     /// A file with one question a line, which take turns [default: questions made from the corpus]
@@ -103,6 +103,8 @@ pub struct Args {
         long,
         value_name = "NUMBER",
         default_value_t = 1,
+        allow_negative_numbers = true,
+        value_parser = seed,
         requires = "requests",
         conflicts_with = "questions",
         help_heading = "Load run"
@@ -111,7 +113,7 @@ pub struct Args {
 
     /// Keep running for other clients (curl) on this port of 127.0.0.1, until Ctrl-C; 0 for any
     /// free port
-    #[arg(long, value_name = "PORT", num_args = 0..=1, default_missing_value = PORT)]
+    #[arg(long, value_name = "PORT", allow_negative_numbers = true, num_args = 0..=1, default_missing_value = PORT)]
     pub serve: Option<u16>,
 
     /// Write every span to this file as it ends, as OTLP/JSON lines
@@ -144,7 +146,7 @@ pub struct Args {
     pub log: Option<LogFormat>,
 
     /// How many columns the trace is drawn in [default: those of the terminal, else 120]
-    #[arg(long, value_name = "COLUMNS", help_heading = "Output", value_parser = RangedU64ValueParser::<usize>::new().range(60..=500))]
+    #[arg(long, value_name = "COLUMNS", help_heading = "Output", allow_negative_numbers = true, value_parser = RangedI64ValueParser::<usize>::new().range(60..=500))]
     pub width: Option<usize>,
 
     /// Whether to use colours
@@ -221,6 +223,11 @@ fn user(id: &str) -> Result<String, String> {
         return Err(format!("longer than {LONGEST_USER} bytes"));
     }
     Ok(id.to_owned())
+}
+
+fn seed(text: &str) -> Result<u64, String> {
+    let wrong = |_| format!("not a whole number from 0 to {}", u64::MAX);
+    text.parse().map_err(wrong)
 }
 
 fn protocol(name: String) -> Protocol {
@@ -317,6 +324,33 @@ mod tests {
             ),
             (&["--concurrency", "9"], "--requests <N>"),
             (&["--serve", "70000"], "'--serve [<PORT>]'"),
+            (
+                &["--serve", "-1"],
+                "'--serve [<PORT>]': -1 is not in 0..=65535",
+            ),
+            (
+                &["--token-delay", "-1"],
+                "'--token-delay <MS>': -1 is not in 0..=10000",
+            ),
+            (
+                &["--requests", "-1"],
+                "'--requests <N>': -1 is not in 1..=1000000",
+            ),
+            (
+                &["--requests", "9", "--concurrency", "-1"],
+                "'--concurrency <C>': -1 is not in 1..=100",
+            ),
+            (&["--workers", "-1"], "'--workers <N>': -1 is not in 1..=64"),
+            (&["--batch", "-1"], "'--batch <N>': -1 is not in 1..=128"),
+            (
+                &["--width", "-1"],
+                "'--width <COLUMNS>': -1 is not in 60..=500",
+            ),
+            (
+                &["--requests", "9", "--seed", "-1"],
+                "'--seed <NUMBER>': not a whole number from 0 to 18446744073709551615",
+            ),
+            (&["--slow", "-1"], "'--slow <STAGE=MS>': write a stage"),
             (&["--width", "3"], "'--width <COLUMNS>'"),
             (&["--token-delay", "x"], "'--token-delay <MS>'"),
             (&["--workers", "0"], "'--workers <N>': 0 is not in 1..=64"),
