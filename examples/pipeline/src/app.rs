@@ -33,6 +33,9 @@ pub enum Failure {
     /// An option is wrong.
     #[error("{0}")]
     Option(String),
+    /// The port can't be listened on.
+    #[error("{0}")]
+    Port(String),
     /// Something else went wrong.
     #[error("{0}")]
     Other(String),
@@ -69,7 +72,7 @@ impl Failure {
     /// The exit status.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::Option(_) => 2,
+            Self::Option(_) | Self::Port(_) => 2,
             Self::Other(_) => 1,
             Self::Closed => 0,
         })
@@ -180,9 +183,17 @@ async fn work(
 async fn listen(port: Option<u16>) -> Result<TcpListener, Failure> {
     let listener = Service::listen(port.unwrap_or(0)).await;
     listener.map_err(|error| match port {
-        Some(port) => Failure::option("--serve", format!("port {port} can't be had ({error})")),
+        Some(port) => Failure::Port(port_failure(port, &error)),
         None => error.into(),
     })
+}
+
+fn port_failure(port: u16, error: &io::Error) -> String {
+    let what = match error.kind() {
+        io::ErrorKind::AddrInUse => format!("port {port} is taken"),
+        _ => format!("port {port} can't be had ({error})"),
+    };
+    format!("{what}: name another, or `--serve 0` for any free one")
 }
 
 /// Ctrl-C or SIGTERM.

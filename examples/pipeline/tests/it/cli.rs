@@ -88,7 +88,12 @@ fn a_wrong_option_is_named_and_nothing_is_done() {
             &["--corpus", ".", "--json", "x", "--metrics", "./x"],
             "--metrics: the same file",
         ),
-        (&["--corpus", ".", "--serve", &port], "--serve: port"),
+        (
+            &["--corpus", ".", "--serve", &port],
+            &format!(
+                "error: port {port} is taken: name another, or `--serve 0` for any free one\n"
+            ),
+        ),
         (
             &["--corpus", ".", "--requests", "1", "--questions", "gone"],
             "--questions: the questions in gone",
@@ -116,6 +121,9 @@ fn a_wrong_option_is_named_and_nothing_is_done() {
         assert_eq!(output.status.code(), Some(2), "{options:?}: {error}");
         assert!(error.contains(told), "{options:?}: {error}");
         assert!(output.stdout.is_empty(), "{options:?}");
+        // A port that is taken is no option to look up.
+        let is_port = options.contains(&"--serve");
+        assert_eq!(error.contains("--help"), !is_port, "{options:?}: {error}");
     }
 }
 
