@@ -163,6 +163,22 @@ fn a_question_is_answered_and_its_trace_drawn() {
 }
 
 #[test]
+fn asked_how_to_wrap_a_kafka_consumer_it_names_the_crate_that_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run(folder.path(), &["--token-delay", "0"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let (answer, sources) = text.split_once("\nSources\n").unwrap();
+    assert!(
+        answer.contains("To wrap a Kafka consumer, create an `OtelMlConsumer`"),
+        "{text}"
+    );
+    assert!(
+        sources.contains("] crates/otel-ml-rdkafka/README.md:"),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_load_run_ends_with_a_table_and_checks_itself() {
     let folder = tempfile::tempdir().unwrap();
     write_documents(folder.path());
