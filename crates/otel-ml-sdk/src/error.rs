@@ -1,5 +1,6 @@
 //! What can be wrong with a set-up.
 
+use std::error::Error;
 use std::fmt;
 
 /// What kind of thing is wrong.
@@ -22,12 +23,12 @@ pub enum ErrorKind {
 }
 
 /// Why the set-up failed. The message names the setting at fault, what was wrong with it, and
-/// what to do.
-#[derive(Debug)]
+/// what to do. `Debug` writes the same, with all that was behind it: that is what people see of a
+/// `main` that returns an error.
 pub struct InitError {
     kind: ErrorKind,
     message: String,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    source: Option<Box<dyn Error + Send + Sync>>,
 }
 
 impl InitError {
@@ -39,10 +40,7 @@ impl InitError {
         }
     }
 
-    pub(crate) fn because(
-        self,
-        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> Self {
+    pub(crate) fn because(self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self {
             source: Some(source.into()),
             ..self
@@ -66,8 +64,59 @@ impl fmt::Display for InitError {
     }
 }
 
-impl std::error::Error for InitError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+impl fmt::Debug for InitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut said = self.to_string();
+        let mut next = self.source().and_then(Error::source);
+        while let Some(source) = next {
+            let text = source.to_string();
+            // Many an error says its source itself.
+            if !said.ends_with(&text) {
+                said.push_str(": ");
+                said.push_str(&text);
+            }
+            next = source.source();
+        }
+        f.write_str(&said)
+    }
+}
+
+impl Error for InitError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.source.as_deref().map(|source| source as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Error, ErrorKind, InitError};
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("no key in it")]
+    struct NoKey;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("not readable")]
+    struct Unreadable(#[source] NoKey);
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("not readable: {0}")]
+    struct SaysAll(#[source] NoKey);
+
+    #[test]
+    fn a_main_that_returns_it_shows_the_message_and_all_behind_it_once() {
+        let shown = |source: Option<Box<dyn Error + Send + Sync>>| {
+            let error = InitError::new(ErrorKind::Tls, "key.pem: won't do");
+            let error = match source {
+                Some(source) => error.because(source),
+                None => error,
+            };
+            let error: Box<dyn Error> = Box::new(error);
+            format!("Error: {error:?}")
+        };
+        assert_eq!(shown(None), "Error: key.pem: won't do");
+        let whole = "Error: key.pem: won't do: not readable: no key in it";
+        assert_eq!(shown(Some(Box::new(Unreadable(NoKey)))), whole);
+        assert_eq!(shown(Some(Box::new(SaysAll(NoKey)))), whole);
     }
 }
