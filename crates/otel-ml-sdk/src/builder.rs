@@ -303,8 +303,8 @@ impl Builder {
     /// as that is known.
     ///
     /// # Errors
-    /// When a setting won't do: the message names it, and what is wanted. What was set up by
-    /// then is shut down again.
+    /// When a setting won't do: the message names it, and what is wanted. All settings are looked
+    /// at before anything is set up, so nothing is left behind and nothing was exported.
     pub fn init(self) -> Result<Guard, InitError> {
         Guard::global(self)
     }

@@ -159,6 +159,7 @@ pub(crate) fn limits(variables: &Variables) -> Result<SpanLimits, InitError> {
 }
 
 /// How something waits for its export.
+#[derive(Clone, Copy)]
 pub(crate) struct Queue {
     pub(crate) queue_size: usize,
     pub(crate) batch_size: usize,

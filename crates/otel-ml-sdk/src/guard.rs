@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry::global;
-use opentelemetry::metrics::{MeterProvider as _, NoopMeterProvider};
+use opentelemetry::metrics::MeterProvider as _;
 use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::SdkTracerProvider;
@@ -15,11 +15,12 @@ use crate::checks::{Propagators, reach, tell_doubts};
 use crate::counted::CountedReader;
 use crate::ending::{COUNTED_WITHIN, Providers, on_a_thread};
 use crate::error::InitError;
+use crate::exporting::Tallies;
 #[cfg(any(feature = "tracing", feature = "log"))]
 use crate::log::Logs;
 #[cfg(any(feature = "otlp-grpc", feature = "otlp-http"))]
 use crate::otlp::Transport;
-use crate::providers::{Maker, Tallies};
+use crate::providers::Maker;
 use crate::resource::resource;
 use crate::say::say;
 use crate::tally::{Exported, Tally};
@@ -130,32 +131,26 @@ impl Guard {
             settings: &settings,
             #[cfg(any(feature = "otlp-grpc", feature = "otlp-http"))]
             transport: Transport::default(),
-            tallies: Tallies::default(),
             endpoints: Vec::new(),
         };
         let meters = maker.meters(own.meters)?;
+        let tracers = maker.tracers(own.tracers)?;
+        let loggers = maker.loggers(own.loggers)?;
+        // Nothing is refused from here on, so there is nothing to take back.
+        let mut tallies = Tallies::default();
+        let meters = meters.map(|make| make(&mut tallies));
         // The SDK counts what its queues drop by the global meter, looked up when they are made.
         if let Some(meters) = meters.as_ref().filter(|_| is_global) {
             global::set_meter_provider(meters.clone());
         }
-        let made = maker
-            .tracers(own.tracers)
-            .and_then(|tracers| Ok((tracers, maker.loggers(own.loggers)?)));
-        let (tracers, loggers) = made.inspect_err(|_| {
-            // The global one is a clone, which would keep exporting.
-            let _ = meters.as_ref().map(SdkMeterProvider::shutdown);
-            if is_global {
-                global::set_meter_provider(NoopMeterProvider::new());
-            }
-        })?;
         let providers = Providers {
-            tracers,
-            loggers,
+            tracers: tracers.map(|make| make(&mut tallies)),
+            loggers: loggers.map(|make| make(&mut tallies)),
             meters,
         };
         if let Some(meters) = &providers.meters {
             let meter = meters.meter("otel-ml-sdk");
-            for tally in maker.tallies.all() {
+            for tally in tallies.all() {
                 tally.count_in(&meter);
             }
         }
@@ -167,7 +162,7 @@ impl Guard {
         Ok(Self {
             telemetry: pass_on(telemetry(&providers, is_global)),
             propagates,
-            tallies: Arc::new(maker.tallies),
+            tallies: Arc::new(tallies),
             within,
             live: Some(Live {
                 providers,

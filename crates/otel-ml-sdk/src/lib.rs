@@ -3,6 +3,7 @@
     not(any(feature = "otlp-grpc", feature = "otlp-http")),
     allow(
         dead_code,
+        clippy::needless_pass_by_ref_mut,
         reason = "what only OTLP needs is not worth a cfg at every line"
     )
 )]
@@ -13,6 +14,7 @@ mod choices;
 mod counted;
 mod ending;
 mod error;
+mod exporting;
 mod guard;
 mod otlp;
 mod providers;

@@ -6,15 +6,9 @@ use std::time::Duration;
 #[cfg(any(feature = "otlp-grpc", feature = "otlp-http"))]
 use opentelemetry_otlp as otlp;
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::logs::{
-    BatchConfigBuilder as LogBatchConfig, BatchLogProcessor, LogExporter, LoggerProviderBuilder,
-    SdkLoggerProvider,
-};
-use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
-use opentelemetry_sdk::metrics::{Instrument, PeriodicReader, SdkMeterProvider};
-use opentelemetry_sdk::trace::{
-    BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider, SpanExporter, TracerProviderBuilder,
-};
+use opentelemetry_sdk::logs::{LoggerProviderBuilder, SdkLoggerProvider};
+use opentelemetry_sdk::metrics::{Instrument, MeterProviderBuilder, SdkMeterProvider};
+use opentelemetry_sdk::trace::{SdkTracerProvider, TracerProviderBuilder};
 use otel_ml::semconv::Metric;
 use otel_ml::semconv::otel;
 
@@ -22,10 +16,10 @@ use crate::builder::{Add, AddReader, Builder, Destination};
 #[cfg(any(feature = "otlp-grpc", feature = "otlp-http"))]
 use crate::choices::temporality;
 use crate::choices::{Queue, cardinality_limit, destinations, limits, sampler, view};
-use crate::counted::{Counted, CountedReader};
 #[cfg(not(any(feature = "otlp-grpc", feature = "otlp-http")))]
 use crate::error::ErrorKind;
 use crate::error::InitError;
+use crate::exporting::{AddTo, Tallies, made, periodic, queued_records, queued_spans, read_by};
 use crate::file::FileExporter;
 use crate::otlp::{Resolved, Signal};
 use crate::tally::Tally;
@@ -38,38 +32,26 @@ use crate::otlp::Transport;
 /// The `otel.component.type` of an exporter that the conventions do not know: its full name.
 const FILE_EXPORTER: &str = "otel_ml_sdk::file::FileExporter";
 
-/// Makes the providers one after the other, and gathers what they share.
+/// Makes a provider, and adds to the counts. It starts threads, whose last export even a shutdown
+/// makes: so it is called when all settings of all signals are known to do, and can't fail.
+pub(crate) type Make<T> = Box<dyn FnOnce(&mut Tallies) -> T>;
+
+/// Reads what the providers are to be, one after the other, and gathers what they share.
 pub(crate) struct Maker<'a> {
     pub(crate) variables: &'a Variables,
     pub(crate) settings: &'a Builder,
     pub(crate) resource: Resource,
     #[cfg(any(feature = "otlp-grpc", feature = "otlp-http"))]
     pub(crate) transport: Transport,
-    pub(crate) tallies: Tallies,
     /// Where something is sent to, and what looks wrong about it.
     pub(crate) endpoints: Vec<Resolved>,
-}
-
-/// The counts of the exporters, by signal.
-#[derive(Debug, Default)]
-pub(crate) struct Tallies {
-    pub(crate) spans: Vec<Arc<Tally>>,
-    pub(crate) points: Vec<CountedReader>,
-    pub(crate) records: Vec<Arc<Tally>>,
-}
-
-impl Tallies {
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Tally>> {
-        let points = self.points.iter().map(|points| &points.tally);
-        self.spans.iter().chain(points).chain(&self.records)
-    }
 }
 
 impl Maker<'_> {
     pub(crate) fn meters(
         &mut self,
         own: Vec<AddReader>,
-    ) -> Result<Option<SdkMeterProvider>, InitError> {
+    ) -> Result<Option<Make<SdkMeterProvider>>, InitError> {
         let to = destinations(
             self.settings.metrics.as_deref(),
             Signal::Metrics,
@@ -86,45 +68,41 @@ impl Maker<'_> {
                 .unwrap_or(Duration::from_secs(60)),
         };
         let limit = cardinality_limit(self.settings.cardinality_limit)?;
-        let mut provider = SdkMeterProvider::builder()
+        let provider = SdkMeterProvider::builder()
             .with_resource(self.resource.clone())
             .with_view(move |instrument: &Instrument| view(instrument, limit));
+        let mut exporters: Vec<AddTo<MeterProviderBuilder>> = Vec::new();
         for destination in to {
-            provider = match destination {
+            exporters.push(match destination {
                 #[cfg(not(any(feature = "otlp-grpc", feature = "otlp-http")))]
                 Destination::Otlp => return Err(no_otlp()),
                 #[cfg(any(feature = "otlp-grpc", feature = "otlp-http"))]
-                Destination::Otlp => match self.otlp_metrics() {
-                    Ok((exporter, tally)) => {
-                        provider.with_reader(self.counted(exporter, tally, interval))
-                    }
-                    Err(error) => {
-                        // A reader's thread ends by a shutdown alone.
-                        let _ = provider.build().shutdown();
-                        return Err(error);
-                    }
-                },
-                Destination::Console => {
+                Destination::Otlp => {
+                    let (exporter, tally) = self.otlp_metrics()?;
+                    read_by(exporter, tally, interval)
+                }
+                Destination::Console => Box::new(move |provider, _| {
                     let exporter = opentelemetry_stdout::MetricExporter::default();
                     provider.with_reader(periodic(exporter, interval))
-                }
+                }),
                 Destination::File(file) => {
                     let metric = otel::metric::SDK_EXPORTER_METRIC_DATA_POINT_EXPORTED;
                     let tally = file_tally(metric, "metric points", &file);
-                    provider.with_reader(self.counted(file.metrics(), tally, interval))
+                    read_by(file.metrics(), tally, interval)
                 }
-            };
+            });
         }
-        let provider = own
-            .into_iter()
-            .fold(provider, |provider, add| add(provider, interval));
-        Ok(Some(provider.build()))
+        Ok(Some(Box::new(move |tallies| {
+            let provider = made(provider, exporters, tallies);
+            let add_own = |provider, add: AddReader| add(provider, interval);
+            own.into_iter().fold(provider, add_own).build()
+        })))
     }
 
     pub(crate) fn tracers(
         &mut self,
         own: Vec<Add<TracerProviderBuilder>>,
-    ) -> Result<Option<SdkTracerProvider>, InitError> {
+    ) -> Result<Option<Make<SdkTracerProvider>>, InitError> {
         let to = destinations(
             self.settings.traces.as_deref(),
             Signal::Traces,
@@ -139,39 +117,41 @@ impl Maker<'_> {
             Duration::from_secs(5),
             self.variables,
         )?;
-        let mut provider = SdkTracerProvider::builder()
+        let provider = SdkTracerProvider::builder()
             .with_resource(self.resource.clone())
             .with_sampler(sampler(self.variables)?)
             .with_span_limits(limits(self.variables)?);
+        let mut exporters: Vec<AddTo<TracerProviderBuilder>> = Vec::new();
         for destination in to {
-            provider = match destination {
+            exporters.push(match destination {
                 #[cfg(not(any(feature = "otlp-grpc", feature = "otlp-http")))]
                 Destination::Otlp => return Err(no_otlp()),
                 #[cfg(any(feature = "otlp-grpc", feature = "otlp-http"))]
                 Destination::Otlp => {
                     let (exporter, tally) = self.otlp_spans()?;
-                    provider.with_span_processor(self.span_queue(exporter, tally, &queue))
+                    queued_spans(exporter, tally, queue)
                 }
-                Destination::Console => {
+                Destination::Console => Box::new(|provider, _| {
                     provider.with_simple_exporter(opentelemetry_stdout::SpanExporter::default())
-                }
+                }),
                 Destination::File(file) => {
                     let metric = otel::metric::SDK_EXPORTER_SPAN_EXPORTED;
                     let tally = file_tally(metric, "spans", &file);
-                    provider.with_span_processor(self.span_queue(file.spans(), tally, &queue))
+                    queued_spans(file.spans(), tally, queue)
                 }
-            };
+            });
         }
-        let provider = own
-            .into_iter()
-            .fold(provider, |provider, add| add(provider));
-        Ok(Some(provider.build()))
+        Ok(Some(Box::new(move |tallies| {
+            let provider = made(provider, exporters, tallies);
+            let add_own = |provider, add: Add<TracerProviderBuilder>| add(provider);
+            own.into_iter().fold(provider, add_own).build()
+        })))
     }
 
     pub(crate) fn loggers(
         &mut self,
         own: Vec<Add<LoggerProviderBuilder>>,
-    ) -> Result<Option<SdkLoggerProvider>, InitError> {
+    ) -> Result<Option<Make<SdkLoggerProvider>>, InitError> {
         let to = destinations(self.settings.logs.as_deref(), Signal::Logs, self.variables)?;
         if to.is_empty() && own.is_empty() {
             return Ok(None);
@@ -182,75 +162,32 @@ impl Maker<'_> {
             Duration::from_secs(1),
             self.variables,
         )?;
-        let mut provider = SdkLoggerProvider::builder().with_resource(self.resource.clone());
+        let provider = SdkLoggerProvider::builder().with_resource(self.resource.clone());
+        let mut exporters: Vec<AddTo<LoggerProviderBuilder>> = Vec::new();
         for destination in to {
-            provider = match destination {
+            exporters.push(match destination {
                 #[cfg(not(any(feature = "otlp-grpc", feature = "otlp-http")))]
                 Destination::Otlp => return Err(no_otlp()),
                 #[cfg(any(feature = "otlp-grpc", feature = "otlp-http"))]
                 Destination::Otlp => {
                     let (exporter, tally) = self.otlp_logs()?;
-                    provider.with_log_processor(self.log_queue(exporter, tally, &queue))
+                    queued_records(exporter, tally, queue)
                 }
-                Destination::Console => {
+                Destination::Console => Box::new(|provider, _| {
                     provider.with_simple_exporter(opentelemetry_stdout::LogExporter::default())
-                }
+                }),
                 Destination::File(file) => {
                     let metric = otel::metric::SDK_EXPORTER_LOG_EXPORTED;
                     let tally = file_tally(metric, "log records", &file);
-                    provider.with_log_processor(self.log_queue(file.logs(), tally, &queue))
+                    queued_records(file.logs(), tally, queue)
                 }
-            };
+            });
         }
-        let provider = own
-            .into_iter()
-            .fold(provider, |provider, add| add(provider));
-        Ok(Some(provider.build()))
-    }
-
-    fn counted<E: PushMetricExporter>(
-        &mut self,
-        exporter: E,
-        tally: Arc<Tally>,
-        interval: Duration,
-    ) -> PeriodicReader<Counted<E>> {
-        let reader = periodic(Counted::new(exporter, Arc::clone(&tally)), interval);
-        let counted = CountedReader::new(tally, reader.clone());
-        self.tallies.points.push(counted);
-        reader
-    }
-
-    fn span_queue(
-        &mut self,
-        exporter: impl SpanExporter + 'static,
-        tally: Arc<Tally>,
-        queue: &Queue,
-    ) -> Counted<BatchSpanProcessor> {
-        self.tallies.spans.push(Arc::clone(&tally));
-        let config = BatchConfigBuilder::default()
-            .with_max_queue_size(queue.queue_size)
-            .with_max_export_batch_size(queue.batch_size)
-            .with_scheduled_delay(queue.delay)
-            .build();
-        let exporter = Counted::new(exporter, Arc::clone(&tally));
-        Counted::new(BatchSpanProcessor::new(exporter, config), tally)
-    }
-
-    fn log_queue(
-        &mut self,
-        exporter: impl LogExporter + 'static,
-        tally: Arc<Tally>,
-        queue: &Queue,
-    ) -> Counted<BatchLogProcessor> {
-        self.tallies.records.push(Arc::clone(&tally));
-        let config = LogBatchConfig::default()
-            .with_max_queue_size(queue.queue_size)
-            .with_max_export_batch_size(queue.batch_size)
-            .with_scheduled_delay(queue.delay)
-            .build();
-        let exporter = Counted::new(exporter, Arc::clone(&tally));
-        let processor = BatchLogProcessor::builder(exporter).with_batch_config(config);
-        Counted::new(processor.build(), tally)
+        Ok(Some(Box::new(move |tallies| {
+            let provider = made(provider, exporters, tallies);
+            let add_own = |provider, add: Add<LoggerProviderBuilder>| add(provider);
+            own.into_iter().fold(provider, add_own).build()
+        })))
     }
 }
 
@@ -320,10 +257,4 @@ fn no_otlp() -> InitError {
 fn file_tally(metric: Metric, things: &'static str, file: &FileExporter) -> Arc<Tally> {
     let target = file.path().display().to_string();
     Tally::new(metric, FILE_EXPORTER, things, target, Told::default())
-}
-
-fn periodic<E: PushMetricExporter>(exporter: E, interval: Duration) -> PeriodicReader<E> {
-    PeriodicReader::builder(exporter)
-        .with_interval(interval)
-        .build()
 }

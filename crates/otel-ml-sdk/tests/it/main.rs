@@ -4,6 +4,7 @@
 
 mod alone;
 mod file;
+mod files_alone;
 #[cfg(any(feature = "tracing", feature = "log"))]
 mod log;
 #[cfg(all(feature = "otlp-grpc", feature = "otlp-http"))]

@@ -39,7 +39,7 @@ fn wait_until_gone(name: &str) {
 
 const READER: &str = "OpenTelemetry.M";
 
-/// Sends to the sink, and fails once its metrics are set up.
+/// Sends its metrics to the sink, and fails by a setting that is read after theirs.
 fn failing(more: fn(&str) -> Option<&str>) -> Builder {
     let endpoint = std::env::var(ENDPOINT).unwrap();
     otel_ml_sdk::builder()
