@@ -191,7 +191,8 @@ impl Builder {
         }
     }
 
-    /// Where log records go to: as [`traces_to`](Self::traces_to), by `OTEL_LOGS_EXPORTER`.
+    /// Where log records go to: as [`traces_to`](Self::traces_to), by `OTEL_LOGS_EXPORTER`. Where
+    /// OTLP is not compiled in and logs are not set up, they go nowhere by default.
     pub fn logs_to(self, destinations: impl IntoIterator<Item = Destination>) -> Self {
         Self {
             logs: Some(destinations.into_iter().collect()),
@@ -275,6 +276,19 @@ impl Builder {
             lines: Some(lines),
             ..self
         }
+    }
+
+    /// Whether logs are set up.
+    #[cfg(any(feature = "tracing", feature = "log"))]
+    pub(crate) const fn is_logging(&self) -> bool {
+        self.lines.is_some()
+    }
+
+    /// Whether logs are set up.
+    #[cfg(not(any(feature = "tracing", feature = "log")))]
+    #[allow(clippy::unused_self, reason = "as where there are lines")]
+    pub(crate) const fn is_logging(&self) -> bool {
+        false
     }
 
     /// How long the shutdown may take, flushing included. 10 seconds by default. Spans and log

@@ -10,18 +10,19 @@ use crate::error::InitError;
 use crate::otlp::Signal;
 use crate::variables::{Variables, wrong};
 
-/// Code over the variable over OTLP.
+/// Code over the variable over what is so by default.
 pub(crate) fn destinations(
     said: Option<&[Destination]>,
     signal: Signal,
     variables: &Variables,
+    by_default: Vec<Destination>,
 ) -> Result<Vec<Destination>, InitError> {
     if let Some(said) = said {
         return Ok(said.to_vec());
     }
     let name = format!("OTEL_{}_EXPORTER", signal.name());
     let Some(list) = variables.text(&name) else {
-        return Ok(vec![Destination::Otlp]);
+        return Ok(by_default);
     };
     let mut destinations = Vec::new();
     for exporter in list.split(',').map(str::trim) {
@@ -39,6 +40,16 @@ pub(crate) fn destinations(
         }
     }
     Ok(destinations)
+}
+
+/// OTLP; without it nowhere, for log records that nobody asked for: who writes to files need not
+/// say a word of them.
+pub(crate) fn logs_by_default(has_otlp: bool, is_logging: bool) -> Vec<Destination> {
+    if has_otlp || is_logging {
+        vec![Destination::Otlp]
+    } else {
+        Vec::new()
+    }
 }
 
 /// Series there may be, if the application says so.
@@ -201,5 +212,31 @@ impl Queue {
             batch_size: batch_size.min(queue_size),
             delay,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Destination, Signal, Variables, destinations, logs_by_default};
+
+    #[test]
+    fn log_records_go_by_otlp_if_there_is_any_or_they_are_asked_for() {
+        for (has_otlp, is_logging, expected) in [
+            (true, true, 1),
+            (true, false, 1),
+            (false, true, 1),
+            (false, false, 0),
+        ] {
+            let by_default = || logs_by_default(has_otlp, is_logging);
+            let to = |said: Option<&[Destination]>, variable: Option<&'static str>| {
+                let variables = Variables::from(move |_| variable.map(str::to_owned));
+                let to = destinations(said, Signal::Logs, &variables, by_default());
+                to.unwrap().len()
+            };
+            assert_eq!(to(None, None), expected);
+            assert_eq!(to(None, Some("none")), 0);
+            assert_eq!(to(None, Some("otlp,console")), 2);
+            assert_eq!(to(Some(&[]), Some("otlp")), 0);
+        }
     }
 }

@@ -66,15 +66,9 @@ pub struct Report {
 }
 
 impl Guard {
-    pub(crate) fn global(
-        #[cfg_attr(
-            not(any(feature = "tracing", feature = "log")),
-            allow(unused_mut, reason = "there are no lines to take out")
-        )]
-        mut settings: Builder,
-    ) -> Result<Self, InitError> {
+    pub(crate) fn global(settings: Builder) -> Result<Self, InitError> {
         #[cfg(any(feature = "tracing", feature = "log"))]
-        let lines = settings.lines.take();
+        let lines = settings.lines.clone();
         #[cfg(any(feature = "tracing", feature = "log"))]
         let lines = lines.map(|lines| lines.reading(settings.variables.clone()));
         #[cfg(any(feature = "tracing", feature = "log"))]

@@ -15,7 +15,9 @@ use otel_ml::semconv::otel;
 use crate::builder::{Add, AddReader, Builder, Destination};
 #[cfg(any(feature = "otlp-grpc", feature = "otlp-http"))]
 use crate::choices::temporality;
-use crate::choices::{Queue, cardinality_limit, destinations, limits, sampler, view};
+use crate::choices::{
+    Queue, cardinality_limit, destinations, limits, logs_by_default, sampler, view,
+};
 #[cfg(not(any(feature = "otlp-grpc", feature = "otlp-http")))]
 use crate::error::ErrorKind;
 use crate::error::InitError;
@@ -56,6 +58,7 @@ impl Maker<'_> {
             self.settings.metrics.as_deref(),
             Signal::Metrics,
             self.variables,
+            vec![Destination::Otlp],
         )?;
         if to.is_empty() && own.is_empty() {
             return Ok(None);
@@ -75,7 +78,7 @@ impl Maker<'_> {
         for destination in to {
             exporters.push(match destination {
                 #[cfg(not(any(feature = "otlp-grpc", feature = "otlp-http")))]
-                Destination::Otlp => return Err(no_otlp()),
+                Destination::Otlp => return Err(no_otlp(Signal::Metrics)),
                 #[cfg(any(feature = "otlp-grpc", feature = "otlp-http"))]
                 Destination::Otlp => {
                     let (exporter, tally) = self.otlp_metrics()?;
@@ -107,6 +110,7 @@ impl Maker<'_> {
             self.settings.traces.as_deref(),
             Signal::Traces,
             self.variables,
+            vec![Destination::Otlp],
         )?;
         if to.is_empty() && own.is_empty() {
             return Ok(None);
@@ -125,7 +129,7 @@ impl Maker<'_> {
         for destination in to {
             exporters.push(match destination {
                 #[cfg(not(any(feature = "otlp-grpc", feature = "otlp-http")))]
-                Destination::Otlp => return Err(no_otlp()),
+                Destination::Otlp => return Err(no_otlp(Signal::Traces)),
                 #[cfg(any(feature = "otlp-grpc", feature = "otlp-http"))]
                 Destination::Otlp => {
                     let (exporter, tally) = self.otlp_spans()?;
@@ -152,7 +156,13 @@ impl Maker<'_> {
         &mut self,
         own: Vec<Add<LoggerProviderBuilder>>,
     ) -> Result<Option<Make<SdkLoggerProvider>>, InitError> {
-        let to = destinations(self.settings.logs.as_deref(), Signal::Logs, self.variables)?;
+        let has_otlp = cfg!(any(feature = "otlp-grpc", feature = "otlp-http"));
+        let to = destinations(
+            self.settings.logs.as_deref(),
+            Signal::Logs,
+            self.variables,
+            logs_by_default(has_otlp, self.settings.is_logging()),
+        )?;
         if to.is_empty() && own.is_empty() {
             return Ok(None);
         }
@@ -167,7 +177,7 @@ impl Maker<'_> {
         for destination in to {
             exporters.push(match destination {
                 #[cfg(not(any(feature = "otlp-grpc", feature = "otlp-http")))]
-                Destination::Otlp => return Err(no_otlp()),
+                Destination::Otlp => return Err(no_otlp(Signal::Logs)),
                 #[cfg(any(feature = "otlp-grpc", feature = "otlp-http"))]
                 Destination::Otlp => {
                     let (exporter, tally) = self.otlp_logs()?;
@@ -246,11 +256,16 @@ fn otlp_tally(
 }
 
 #[cfg(not(any(feature = "otlp-grpc", feature = "otlp-http")))]
-fn no_otlp() -> InitError {
+fn no_otlp(signal: Signal) -> InitError {
+    let name = signal.name();
+    let things = name.to_ascii_lowercase();
     InitError::new(
         ErrorKind::Feature,
-        "OTLP is asked for, as it is by default, but not compiled in: enable the feature \
-         `otlp-grpc` or `otlp-http` of otel-ml-sdk, or say where else to send to",
+        format!(
+            "{things} go by OTLP unless told otherwise, which is not compiled in: enable the \
+             feature `otlp-grpc` or `otlp-http` of otel-ml-sdk, or say where else they go, by \
+             `Builder::{things}_to` or by OTEL_{name}_EXPORTER=none"
+        ),
     )
 }
 
