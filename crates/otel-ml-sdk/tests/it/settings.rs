@@ -183,6 +183,11 @@ fn what_will_not_do_is_named_with_what_is_wanted() {
             "`always_on`",
         ),
         (
+            &[("OTEL_TRACES_SAMPLER", "xray")],
+            "OTEL_TRACES_SAMPLER",
+            "`always_on`",
+        ),
+        (
             &[
                 ("OTEL_TRACES_SAMPLER", "traceidratio"),
                 ("OTEL_TRACES_SAMPLER_ARG", "2"),
@@ -246,6 +251,25 @@ fn what_will_not_do_is_named_with_what_is_wanted() {
             "{message}"
         );
     }
+}
+
+#[test]
+fn a_value_for_other_languages_can_be_left_out_or_said_what_it_means() {
+    let for_all = |name: &str| match name {
+        "OTEL_TRACES_SAMPLER" => Some("xray".to_owned()),
+        "OTEL_PROPAGATORS" => Some("tracecontext,b3".to_owned()),
+        _ => None,
+    };
+    let mine = move |name: &str| for_all(name).filter(|value| value != "xray");
+    let quiet = || quiet(&[]).span_processor(Keeps::default());
+    let reading = || quiet().variables(mine);
+    let error = reading().build().unwrap_err().to_string();
+    assert!(error.contains("OTEL_PROPAGATORS: `b3`"), "{error}");
+    let b3 = || otel_ml_sdk::otel_ml::propagation::W3cPropagator::new();
+    assert!(reading().propagator("b3", b3()).build().is_ok());
+    let all = quiet().variables(for_all).propagator("b3", b3()).build();
+    let error = all.unwrap_err().to_string();
+    assert!(error.contains("OTEL_TRACES_SAMPLER: `xray`"), "{error}");
 }
 
 #[test]
