@@ -11,5 +11,6 @@ mod log;
 mod otlp;
 #[cfg(all(feature = "otlp-grpc", feature = "otlp-http"))]
 mod propagators;
+mod readme;
 #[cfg(all(feature = "otlp-grpc", feature = "otlp-http"))]
 mod settings;
