@@ -155,7 +155,11 @@ stage_doc() {
 # that nobody who uses ours asked for. Its tests are run beside the budgets.
 WORKSPACE=(--workspace --exclude otel-ml-bench --all-features --locked)
 
-stage_tests() { cargo test "${WORKSPACE[@]}" --no-fail-fast; }
+stage_tests() {
+    cargo test "${WORKSPACE[@]}" --no-fail-fast
+    # What is so where OTLP is not compiled in.
+    cargo test --locked --package otel-ml-sdk --features tracing --test it files_alone
+}
 
 # Runs the test targets of these names, built as all tests are, so that nothing is built twice.
 run_targets() {
