@@ -26,10 +26,10 @@ pub(super) const SUITE: Suite = Suite {
     is_timed: true,
     rows: &[
         Row::for_information(OtelMl, A),
-        Row::within(OtelMl, B, 12_900, 8).not_yet(13_500),
+        Row::within(OtelMl, B, 12_900, 6).not_yet(13_500),
         Row::within(OtelMlSpans, B, 4_300, 5).not_yet(5_200),
-        Row::within(OtelMl, C, 17_500, 15).not_yet(17_900),
-        Row::within(OtelMlSpans, C, 10_500, 15).not_yet(11_100),
+        Row::within(OtelMl, C, 17_500, 12),
+        Row::within(OtelMlSpans, C, 10_500, 12),
     ],
     spans: |messages| messages.into(),
     prepare,
