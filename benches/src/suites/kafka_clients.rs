@@ -37,7 +37,7 @@ pub(super) const SEND: Suite = Suite {
     is_timed: false,
     rows: &[
         // A provider is looked for where it begins, and where its context is written.
-        Row::within(OtelMl, A, 1_750, 1),
+        Row::within(OtelMl, A, 2_000, 1),
         Row::within(OtelMl, B, 11_400, 3),
         Row::within(OtelMlSpans, B, 4_700, 1),
         Row::within(OtelMl, C, 15_700, 6),
