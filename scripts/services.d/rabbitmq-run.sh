@@ -17,7 +17,7 @@ export HOME=$folder/home RABBITMQ_NODENAME=otel-ml-$port@localhost \
     RABBITMQ_MNESIA_BASE=$folder/mnesia RABBITMQ_LOG_BASE=$folder/log \
     RABBITMQ_PID_FILE=$folder/beam.pid RABBITMQ_ENABLED_PLUGINS_FILE=$folder/enabled_plugins \
     RABBITMQ_CONFIG_FILE=$folder/rabbitmq.conf \
-    ERL_EPMD_ADDRESS=127.0.0.1 ERL_EPMD_PORT=$((port + 20001)) \
+    ERL_CRASH_DUMP=$folder/erl_crash.dump ERL_EPMD_ADDRESS=127.0.0.1 ERL_EPMD_PORT=$((port + 20001)) \
     RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS='-kernel inet_dist_use_interface {127,0,0,1}'
 
 # Not the one in /usr/sbin: that changes the user.

@@ -5,7 +5,8 @@ mod framework;
 mod layer;
 
 pub use axum;
-pub use otel_ml_tower::{RequestHead, otel_ml};
+pub use otel_ml_tower::server::ConfiguredOtelMlLayer;
+pub use otel_ml_tower::{DefaultFilter, NoHealthChecks, NoStaticFiles, RequestHead, otel_ml};
 
 pub use extract::MlSpan;
 pub use framework::Axum;

@@ -217,6 +217,7 @@ impl Facts {
         instruments: &Instruments,
         duration: Duration,
         error: Option<&KeyValue>,
+        is_ok: bool,
     ) {
         if self.get(gen_ai::OPERATION_NAME).is_none() {
             return;
@@ -227,9 +228,8 @@ impl Facts {
             gen_ai::REQUEST_MODEL,
             gen_ai::RESPONSE_MODEL,
         ]);
-        if error.is_none()
-            && let Some(first) = self.first_token
-        {
+        // Of what went well alone: a call that was given up is no error, and not done either.
+        if is_ok && let Some(first) = self.first_token {
             instruments
                 .gen_ai_server_time_to_first_token
                 .record(first.as_secs_f64(), &labels);

@@ -36,7 +36,7 @@ impl<T, const SLOTS: usize> Table<T, SLOTS> {
         )]
         let start = (hash >> 32) as usize;
         for probe in 0..PROBES {
-            let slot = self.slots.get((start + probe) % SLOTS)?;
+            let slot = self.slots.get(start.wrapping_add(probe) % SLOTS)?;
             let value = match slot.get() {
                 Some(value) => value,
                 None => {

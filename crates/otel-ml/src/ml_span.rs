@@ -217,7 +217,9 @@ impl MlSpan {
     }
 
     /// Writes an attribute that no setter is for. What a setter is for must use the setter:
-    /// it knows the type.
+    /// it knows the type. Keys that the transport itself is for (`http.route`, `client.address`,
+    /// `rpc.method`, `messaging.*`, …) are left out, whether or not it knew a value: tell it by what
+    /// it reads, such as otel-ml-tower's `Route` and `PeerAddress`.
     pub fn set(&self, key: impl Into<Key>, value: impl Into<Value>) -> &Self {
         if let Some(shared) = self.shared() {
             shared.set_custom(key.into(), || value.into());

@@ -36,14 +36,19 @@ impl ErrorType {
     }
 
     /// The last path segment of the name of `E`, without generics:
-    /// `my_crate::QueueFull<T>` is `QueueFull`, boxed, shared or borrowed. A `dyn` error is `_OTHER`.
+    /// `my_crate::QueueFull<T>` is `QueueFull`, boxed, shared or borrowed. Where that is `Error`, which
+    /// tells nothing, it is the whole path: `std::io::error::Error`. A `dyn` error is `_OTHER`.
     #[must_use]
     pub fn of<E: ?Sized>() -> Self {
         let name = pointee(type_name::<E>());
         let path = name.split(['<', '>']).next().unwrap_or(name);
         let last = path.rsplit("::").next().unwrap_or(path);
         let opaque = name.starts_with("dyn ") || !last.starts_with(char::is_alphabetic);
-        if opaque { Self::OTHER } else { Self::new(last) }
+        match last {
+            _ if opaque => Self::OTHER,
+            "Error" => Self::new(path),
+            last => Self::new(last),
+        }
     }
 
     /// An HTTP status code as a class: `"503"`.
@@ -218,7 +223,10 @@ mod tests {
             ErrorType::of::<QueueFull<Vec<String>>>().as_str(),
             "QueueFull"
         );
-        assert_eq!(ErrorType::of::<&std::fmt::Error>().as_str(), "Error");
+        assert_eq!(
+            ErrorType::of::<&std::fmt::Error>().as_str(),
+            "core::fmt::Error"
+        );
         assert_eq!(
             ErrorType::of::<std::num::ParseIntError>().as_str(),
             "ParseIntError"
@@ -230,7 +238,7 @@ mod tests {
         assert_eq!(ErrorType::of::<dyn std::error::Error>(), ErrorType::OTHER);
         assert_eq!(
             ErrorType::of::<Box<std::sync::Arc<std::fmt::Error>>>().as_str(),
-            "Error"
+            "core::fmt::Error"
         );
         assert_eq!(
             ErrorType::of::<QueueFull<Box<dyn std::error::Error>>>().as_str(),

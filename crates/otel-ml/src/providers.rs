@@ -1,7 +1,7 @@
 //! The tracer and the instruments behind a `Telemetry`: given, or looked for.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError, TryLockError, Weak};
 
 use opentelemetry::global::{self, BoxedTracer};
 use opentelemetry::metrics::{Meter, MeterProvider};
@@ -45,6 +45,16 @@ impl Tracers {
             Source::Off => None,
             Source::Global => self.found.get().or_else(|| self.look_when_due()),
         }
+    }
+
+    /// Whether the global one that was found was shut down, and another is there now: all that is
+    /// recorded comes to nothing.
+    pub(crate) fn is_replaced(&self) -> bool {
+        let (Source::Global, Some(found)) = (&self.source, self.found.get()) else {
+            return false;
+        };
+        let current = global::tracer_with_scope(scope());
+        is_shut_down(found) && !is_noop(&current) && !is_shut_down(&current)
     }
 
     fn look_when_due(&self) -> Option<&BoxedTracer> {
@@ -128,7 +138,11 @@ impl Meters {
         let mut resolved = if waits {
             lock.lock().unwrap_or_else(PoisonError::into_inner)
         } else {
-            lock.try_lock().ok()?
+            match lock.try_lock() {
+                Ok(resolved) => resolved,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => return None,
+            }
         };
         let provider = global::meter_provider();
         let known = resolved
@@ -188,6 +202,20 @@ fn is_noop(tracer: &BoxedTracer) -> bool {
         .build_with_context(SpanBuilder::from_name("probe"), &PROBE)
         .span_context()
         .is_valid()
+}
+
+/// An SDK that was shut down answers with an invalid span. Below a parent that is not sampled one
+/// that works starts none that is exported, unless its sampler doesn't look at parents.
+fn is_shut_down(tracer: &BoxedTracer) -> bool {
+    let parent = Context::new().with_remote_span_context(SpanContext::new(
+        TraceId::from(1),
+        SpanId::from(1),
+        TraceFlags::NOT_SAMPLED,
+        true,
+        TraceState::NONE,
+    ));
+    let span = tracer.build_with_context(SpanBuilder::from_name("selfcheck"), &parent);
+    !span.span_context().is_valid()
 }
 
 /// When to look again for something that was not there.

@@ -19,6 +19,9 @@ pub enum Finding {
     NoTracerProvider,
     /// No meter provider can be seen.
     NoMeterProvider,
+    /// The global tracer provider that is in use was shut down, and another one was set: the first
+    /// one found is kept for the life of the process.
+    ProviderReplaced,
     /// The propagator wrote nothing for a valid context: calls to others start new traces.
     NothingInjected,
     /// The propagator did not read back what it had written: calls from others start new traces.
@@ -36,6 +39,11 @@ impl fmt::Display for Finding {
             Self::NoMeterProvider => {
                 "no meter provider is visible to otel-ml, so no metric is recorded. Install one with \
                  opentelemetry::global::set_meter_provider, or ignore this if only traces are wanted"
+            }
+            Self::ProviderReplaced => {
+                "the tracer provider that otel-ml found first was shut down, and the one that was set since is \
+                 not used, so no span is recorded. Set one provider for the life of the process, or hand each \
+                 layer its own by Telemetry::builder().tracer_provider(..)"
             }
             Self::NothingInjected => {
                 "the configured propagator writes nothing for a valid span: outgoing calls will not be part \
@@ -71,6 +79,9 @@ impl Telemetry {
         self.look_now();
         if !self.is_tracing() {
             findings.push(Finding::NoTracerProvider);
+        }
+        if self.is_replaced() {
+            findings.push(Finding::ProviderReplaced);
         }
         if self.instruments().is_none() {
             findings.push(Finding::NoMeterProvider);

@@ -169,6 +169,11 @@ impl Telemetry {
         state.propagation.look_now();
     }
 
+    /// Whether the tracer provider in use was shut down, and another one is there.
+    pub(crate) fn is_replaced(&self) -> bool {
+        self.state().tracers.is_replaced()
+    }
+
     /// Which of a model's names are metric labels.
     pub(crate) fn model_keys(&self) -> &'static [&'static str] {
         if self.state().labels_model_version {

@@ -367,6 +367,21 @@ alone! {
 }
 
 alone! {
+    fn e36_a_check_tells_a_provider_that_was_replaced() {
+        let (first, second) = (TestTelemetry::new(), TestTelemetry::new());
+        global::set_meter_provider(first.meter_provider().clone());
+        global::set_tracer_provider(first.tracer_provider().clone());
+        stage("first").in_scope_infallible(|| ());
+        assert_eq!(selfcheck(), []);
+        first.tracer_provider().shutdown().unwrap();
+        assert_eq!(selfcheck(), []);
+        global::set_tracer_provider(second.tracer_provider().clone());
+        assert_eq!(selfcheck(), [Finding::ProviderReplaced]);
+        assert!(second.spans().is_empty() && second.open_spans().is_empty());
+    }
+}
+
+alone! {
     fn e36_a_check_looks_at_what_is_there_now() {
         for _ in 0..1000 {
             stage("early").in_scope_infallible(|| ());

@@ -90,7 +90,9 @@ impl End<'_> {
     #[inline]
     pub fn record_gen_ai_server(&self) {
         if let (Some(facts), Some(instruments)) = (&self.facts, self.instruments) {
-            facts.record_gen_ai_server(instruments, self.duration, self.error_label().as_ref());
+            let is_ok = *self.outcome == Outcome::Ok;
+            let error = self.error_label();
+            facts.record_gen_ai_server(instruments, self.duration, error.as_ref(), is_ok);
         }
     }
 
