@@ -56,10 +56,12 @@ impl Drop for Running {
 #[must_use]
 pub fn free_port(others: &[u16]) -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
+    /// What lies above one port may be next to each other, and must not be another's.
+    const STEP: u32 = 8;
     let is_free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
     // Not the same for two tests at once, in one process or in several.
     let start = std::process::id().wrapping_mul(16);
-    let number = |_| start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 5_000;
+    let number = |_| start.wrapping_add(NEXT.fetch_add(STEP, Ordering::Relaxed)) % 5_000;
     let mut ports = (0..5_000)
         .map(number)
         .filter_map(|number| u16::try_from(20_000 + number).ok());
