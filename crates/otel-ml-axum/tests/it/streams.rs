@@ -245,7 +245,7 @@ async fn a_failing_stream_is_the_servers_error() {
     assert_eq!(spans.root().int("ml.response.chunk.count"), 1);
     assert_eq!(
         spans.root().str("error.type"),
-        "Error",
+        "axum_core::error::Error",
         "axum's own error type"
     );
     assert!(!spans.root().has("ml.cancel.reason"));

@@ -191,5 +191,5 @@ fn errors_are_classified_by_the_application_first() {
     drop(run(layer.layer(service_fn(boxed)).call(get(&[]))));
     let spans = test.spans();
     let classes: Vec<_> = spans.iter().map(|span| span.str("error.type")).collect();
-    assert_eq!(classes, ["refused", "reset", "Error", "_OTHER"]);
+    assert_eq!(classes, ["refused", "reset", "core::fmt::Error", "_OTHER"]);
 }
