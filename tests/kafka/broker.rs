@@ -75,7 +75,7 @@ impl Broker {
     pub(crate) fn pause(&self) {
         let running = self.running.as_ref().expect("it runs");
         let stopped = Command::new("kill")
-            .args(["-STOP", &running.process.id().to_string()])
+            .args(["-STOP", &running.id().to_string()])
             .status();
         assert!(stopped.unwrap().success());
     }

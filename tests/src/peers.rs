@@ -32,6 +32,12 @@ impl Running {
         Self { process, watchdog }
     }
 
+    /// The process's id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
         matches!(self.process.try_wait(), Ok(None))
