@@ -50,16 +50,16 @@ pub(super) const GENAI: Suite = Suite {
 
 /// What a stage costs, and a little more.
 const STAGES: &[Row] = &[
-    Row::within(OtelMl, A, 180, 0),
-    Row::within(OtelMlSpans, A, 215, 0),
-    Row::within(OtelMl, P, 180, 0),
-    Row::within(OtelMlSpans, P, 215, 0),
-    Row::within(OtelMl, B, 5_900, 8),
-    Row::within(OtelMlSpans, B, 3_050, 5),
-    Row::within(OtelMl, C, 6_900, 8),
-    Row::within(OtelMlSpans, C, 5_450, 8),
-    Row::within(OtelMl, D, 7_050, 8),
-    Row::within(OtelMlSpans, D, 5_600, 8),
+    Row::within(OtelMl, A, 180, 0).not_yet(215),
+    Row::within(OtelMlSpans, A, 215, 0).not_yet(240),
+    Row::within(OtelMl, P, 180, 0).not_yet(215),
+    Row::within(OtelMlSpans, P, 215, 0).not_yet(240),
+    Row::within(OtelMl, B, 5_900, 8).not_yet(6_150),
+    Row::within(OtelMlSpans, B, 3_050, 5).not_yet(3_200),
+    Row::within(OtelMl, C, 6_900, 8).not_yet(7_150),
+    Row::within(OtelMlSpans, C, 5_450, 8).not_yet(5_650),
+    Row::within(OtelMl, D, 7_050, 8).not_yet(7_300),
+    Row::within(OtelMlSpans, D, 5_600, 8).not_yet(5_800),
 ];
 
 /// What a GenAI operation costs, and a little more.

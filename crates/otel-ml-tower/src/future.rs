@@ -89,16 +89,15 @@ where
     B: Body,
 {
     let Some(exchange) = operation.record_mut() else {
-        if operation.context().is_none() {
+        let Some(cx) = operation.take_passing() else {
             return response.map(W::untouched);
-        }
+        };
         // What a streamed body still does is done in its sender's context.
-        let passing = operation.take();
         return response.map(|body| {
             if is_small(&body, UNTOUCHED_UP_TO) {
                 W::untouched(body)
             } else {
-                W::wrapped(InstrumentedBody::new(body, passing))
+                W::wrapped(InstrumentedBody::new(body, Operation::passing(cx)))
             }
         });
     };

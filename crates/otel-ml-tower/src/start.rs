@@ -43,7 +43,7 @@ where
         };
         sender
     };
-    let sender = options.parent.for_request(sender).parent;
+    let sender = options.parent.parent_of(sender);
     Operation::passing(if is_suppressed() {
         sender.with_telemetry_suppressed()
     } else {

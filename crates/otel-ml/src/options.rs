@@ -54,19 +54,24 @@ impl ParentPolicy {
     #[must_use]
     #[inline]
     pub fn for_request(self, sender: Context) -> Inbound {
+        let link = match self {
+            Self::Link => sender.span().span_context().clone(),
+            Self::Auto | Self::Child | Self::Ignore => SpanContext::NONE,
+        };
+        Inbound {
+            parent: self.parent_of(sender),
+            link,
+        }
+    }
+
+    /// The parent alone, of a request that is not recorded.
+    #[inline]
+    #[must_use]
+    pub fn parent_of(self, sender: Context) -> Context {
         match self {
-            Self::Auto | Self::Child => Inbound {
-                parent: sender,
-                link: SpanContext::NONE,
-            },
-            Self::Link => Inbound {
-                parent: only_baggage(&sender),
-                link: sender.span().span_context().clone(),
-            },
-            Self::Ignore => Inbound {
-                parent: Context::new(),
-                link: SpanContext::NONE,
-            },
+            Self::Auto | Self::Child => sender,
+            Self::Link => only_baggage(&sender),
+            Self::Ignore => Context::new(),
         }
     }
 }

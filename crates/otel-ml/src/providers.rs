@@ -89,7 +89,7 @@ impl Meters {
         Self {
             source,
             found: OnceLock::new(),
-            pace: Pace::every(256),
+            pace: Pace::every(512),
         }
     }
 

@@ -237,7 +237,7 @@ mod tests {
         let at = |ms| SystemTime::UNIX_EPOCH + Duration::from_millis(ms);
         let mut spans = Vec::new();
         let mut record = |service, kind, topic, parent: &Context, start, end| {
-            let topic = KeyValue::new(messaging::DESTINATION_NAME, topic);
+            let topic = KeyValue::new(messaging::DESTINATION_TEMPLATE, topic);
             let span = tracer
                 .span_builder("span")
                 .with_kind(kind)

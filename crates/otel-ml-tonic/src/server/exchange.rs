@@ -69,7 +69,7 @@ where
         let baggage = if common.baggage.is_empty() {
             None
         } else {
-            Some(common.parent.for_request(sender.clone()).parent)
+            Some(common.parent.parent_of(sender.clone()))
         };
         Operation::builder(&common.telemetry, SpanKind::Server, name)
             .sent_by(sender, common.parent)

@@ -72,7 +72,7 @@ where
                 ServerExchange::start(&self.options, &head, sender)
             } else {
                 let parent = &self.options.common.parent;
-                Operation::passing(parent.for_request(sender).parent)
+                Operation::passing(parent.parent_of(sender))
             }
         };
         let mut operation = receive(&self.options.common, &head, carrier, start);

@@ -60,7 +60,7 @@ where
         let baggage = if common.baggage.is_empty() {
             None
         } else {
-            Some(common.parent.for_request(sender.clone()).parent)
+            Some(common.parent.parent_of(sender.clone()))
         };
         let read = Read {
             request,

@@ -83,6 +83,19 @@ impl<R: Record> Operation<R> {
         std::mem::replace(self, Self::none())
     }
 
+    /// Takes the context of work that is not recorded out, and leaves none.
+    #[inline]
+    pub fn take_passing(&mut self) -> Option<Context> {
+        match &mut self.state {
+            State::Passing(cx) => {
+                let cx = std::mem::take(cx);
+                self.state = State::Over;
+                Some(cx)
+            }
+            State::Live(_) | State::Over => None,
+        }
+    }
+
     const fn live(&self) -> Option<&Live<R>> {
         match &self.state {
             State::Live(live) => Some(live),
