@@ -27,19 +27,17 @@ thread_local! {
 }
 
 impl Global {
-    /// It is looked at on every so many uses of a thread.
+    /// One that was set is looked at again on every so many uses of a thread.
     const PACE: u32 = 64;
 
-    /// What it is, looked at anew at a pace: to look takes a lock that all threads share, and
-    /// applications set it once. While none is set, each of a thread's first uses looks for one.
+    /// What it is. While none is set, each use looks for one. One that was set is looked at
+    /// again at a pace: to look takes a lock that all threads share, and applications set it once.
     #[inline]
     pub(super) fn current() -> Self {
         let uses = USES.get();
         USES.set(uses.wrapping_add(1));
-        let is_due = uses.is_multiple_of(Self::PACE);
         match Self::of_code(SEEN.load(Ordering::Relaxed)) {
-            Some(Self::Unset) if uses < Self::PACE => Self::look(),
-            Some(seen) if !is_due => seen,
+            Some(set) if set != Self::Unset && !uses.is_multiple_of(Self::PACE) => set,
             _ => Self::look(),
         }
     }
