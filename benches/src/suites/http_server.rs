@@ -23,8 +23,8 @@ pub(super) const SUITE: Suite = Suite {
     unit: "request",
     is_timed: true,
     rows: &[
-        Row::within(OtelMl, A, 500, 0).not_yet(580),
-        Row::within(OtelMlSpans, A, 500, 0).not_yet(580),
+        Row::within(OtelMl, A, 500, 0).not_yet(530),
+        Row::within(OtelMlSpans, A, 500, 0).not_yet(530),
         Row::within(OtelMl, P, 2_000, 1).not_yet(2_080),
         Row::within(OtelMlSpans, P, 2_000, 1).not_yet(2_080),
         Row::within(OtelMl, B, 5_900, 2).not_yet(6_200),

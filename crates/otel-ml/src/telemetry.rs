@@ -24,9 +24,10 @@ use crate::shared::Entry;
 /// uses the global providers; they are resolved when first used, not when the handle or a
 /// layer is made, and looked for again while they are missing (on each of the first 64
 /// uses, then a tracer on every 64th and a meter, which costs more to look for, on every
-/// 512th). A provider that was found is kept for the life of the process. So is the kind of
-/// propagator that was found, until another one is set in its place: that is seen within 64
-/// uses of a thread, or at once by a [`selfcheck`](Telemetry::selfcheck).
+/// 512th). A provider that was found is kept for the life of the process. A propagator is looked
+/// for on each of a thread's first 64 uses, then on every 8th; once one is set, another in its
+/// place is seen within 64 uses of a thread, and both at once by a
+/// [`selfcheck`](Telemetry::selfcheck).
 ///
 /// Make one handle for a meter provider that is given, and clone it: each has gauges of its own
 /// (requests in flight, queue sizes, what models hold), and of several under one name an SDK reports the last.

@@ -27,17 +27,25 @@ thread_local! {
 }
 
 impl Global {
+    /// The first uses of a thread each look for one that is not set yet, ...
+    const EAGER: u32 = 64;
+    /// ... the later ones now and then.
+    const PACE_WHILE_UNSET: u32 = 8;
     /// One that was set is looked at again on every so many uses of a thread.
     const PACE: u32 = 64;
 
-    /// What it is. While none is set, each use looks for one. One that was set is looked at
-    /// again at a pace: to look takes a lock that all threads share, and applications set it once.
+    /// What it is, or was a few uses of this thread ago: to look takes a lock that all threads
+    /// share, and applications set it once.
     #[inline]
     pub(super) fn current() -> Self {
         let uses = USES.get();
         USES.set(uses.wrapping_add(1));
+        let is_due = |known| match known {
+            Self::Unset => uses < Self::EAGER || uses.is_multiple_of(Self::PACE_WHILE_UNSET),
+            Self::W3c(_) | Self::Foreign => uses.is_multiple_of(Self::PACE),
+        };
         match Self::of_code(SEEN.load(Ordering::Relaxed)) {
-            Some(set) if set != Self::Unset && !uses.is_multiple_of(Self::PACE) => set,
+            Some(known) if !is_due(known) => known,
             _ => Self::look(),
         }
     }
