@@ -168,6 +168,10 @@ where
         let frame = ready!(inner.as_mut().poll(|inner| inner.poll_frame(cx)));
         let (inner, operation) = inner.parts();
         let Some((exchange, started)) = operation.record_and_start() else {
+            // What only ran in its sender's context has no end to record: it has come to it.
+            if !matches!(&frame, Some(Ok(frame)) if frame.is_data()) {
+                operation.take_passing();
+            }
             return Poll::Ready(frame);
         };
         let end = match &frame {
