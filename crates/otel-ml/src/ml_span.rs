@@ -217,9 +217,8 @@ impl MlSpan {
     }
 
     /// Writes an attribute that no setter is for. What a setter is for must use the setter:
-    /// it knows the type. Keys that the transport itself is for (`http.route`, `client.address`,
-    /// `rpc.method`, `messaging.*`, …) are left out, whether or not it knew a value: tell it by what
-    /// it reads, such as otel-ml-tower's `Route` and `PeerAddress`.
+    /// it knows the type. What the transport itself has told (`http.route`, `client.address`,
+    /// `rpc.method`, …) stays as it is, as does all of `messaging.*`.
     pub fn set(&self, key: impl Into<Key>, value: impl Into<Value>) -> &Self {
         if let Some(shared) = self.shared() {
             shared.set_custom(key.into(), || value.into());

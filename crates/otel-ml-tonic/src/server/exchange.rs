@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,7 +33,16 @@ pub struct ServerExchange<H> {
     is_served: bool,
     /// Whether a hook has named the span.
     is_named: bool,
+    told: Told,
     labels: Vec<KeyValue>,
+}
+
+/// Which ends of the call were told when it arrived. What was not is free for the handler.
+#[derive(Clone, Copy, Debug, Default)]
+struct Told {
+    server: bool,
+    port: bool,
+    peer: bool,
 }
 
 impl<H> ServerExchange<H>
@@ -48,6 +58,7 @@ where
         let called = options.methods.at(request.uri.path());
         let name = common.hooks.span_name(request);
         let is_named = name.is_some();
+        let told = Cell::new(Told::default());
         let name = name.unwrap_or_else(|| called.span_name());
         let exchange = || {
             let instruments = common.telemetry.instruments();
@@ -63,6 +74,7 @@ where
                 method: called.kept(),
                 is_served: false,
                 is_named,
+                told: told.get(),
                 labels: labels.unwrap_or_default(),
             }
         };
@@ -88,7 +100,7 @@ where
                     Called::New(_) => {}
                 }
                 if common.detail >= Detail::Standard {
-                    push_ends(request, common, to);
+                    told.set(push_ends(request, common, to));
                 }
                 to.extend(
                     (common.request_headers.iter())
@@ -112,19 +124,24 @@ impl<H> ServerExchange<H> {
 }
 
 /// Who is called, by whom.
-fn push_ends<H>(request: &RequestHead<'_>, options: &Options<H>, to: &mut Attributes) {
+fn push_ends<H>(request: &RequestHead<'_>, options: &Options<H>, to: &mut Attributes) -> Told {
+    let mut told = Told::default();
     let authority = request.uri.authority().map(|text| text.as_str().as_bytes());
     let authority = authority.or_else(|| request.headers.get(HOST).map(HeaderValue::as_bytes));
     let interner = options.telemetry.interner();
     if let Some((host, port)) = authority.and_then(|authority| interner.authority(authority)) {
         to.push(server::ADDRESS, host);
+        told.server = true;
         if let Some(port) = port {
             to.push(server::PORT, i64::from(port));
+            told.port = true;
         }
     }
     if let Some(peer) = peer(request) {
         PeerAddress(peer).push(to);
+        told.peer = true;
     }
+    told
 }
 
 /// The address at the other end, as tonic's server, axum's, or another has left it.
@@ -200,16 +217,13 @@ impl<H> Exchange for ServerExchange<H> {
 
 impl<H> Record for ServerExchange<H> {
     fn owns(&self, key: &str) -> bool {
-        [
-            rpc::SYSTEM_NAME,
-            rpc::METHOD,
-            rpc::METHOD_ORIGINAL,
-            server::ADDRESS,
-            server::PORT,
-            network::PEER_ADDRESS,
-            network::PEER_PORT,
-        ]
-        .contains(&key)
+        match key {
+            rpc::SYSTEM_NAME | rpc::METHOD | rpc::METHOD_ORIGINAL => true,
+            server::ADDRESS => self.told.server,
+            server::PORT => self.told.port,
+            network::PEER_ADDRESS | network::PEER_PORT => self.told.peer,
+            _ => false,
+        }
     }
 
     fn dropped(&self) -> Outcome {

@@ -7,7 +7,7 @@ use otel_ml_testing::opentelemetry::baggage::BaggageExt as _;
 use otel_ml_testing::{SpanExt as _, SpansExt as _, TestTelemetry, assert_no_secret};
 use otel_ml_tonic::otel_ml::opentelemetry::Context;
 use otel_ml_tonic::otel_ml::opentelemetry::trace::TraceContextExt as _;
-use otel_ml_tonic::otel_ml::{Attributes, Detail, ParentPolicy, Telemetry, stage};
+use otel_ml_tonic::otel_ml::{Attributes, Detail, MlSpan, ParentPolicy, Telemetry, stage};
 use otel_ml_tonic::server::ConfiguredOtelMlLayer;
 use otel_ml_tonic::{
     OtelMlClientInterceptor, OtelMlClientLayer, OtelMlInterceptor, OtelMlLayer, PeerAddress,
@@ -164,6 +164,39 @@ async fn hooks_name_spans_and_add_to_them() {
     assert_eq!(span.str("path"), "/test.Echo/Unary");
     assert_eq!(span.str("user.tier"), "pro");
     assert!(!span.has("other") && !span.has("server.address") && !span.has("network.peer.address"));
+}
+
+#[tokio::test]
+async fn a_handler_writes_what_the_layer_has_not_told() {
+    for (detail, server, peer) in [
+        (Detail::Minimal, "by.handler", "192.0.2.1"),
+        (Detail::Standard, "127.0.0.1", "127.0.0.1"),
+    ] {
+        let test = TestTelemetry::new();
+        let layer = OtelMlLayer::builder()
+            .telemetry(test.telemetry())
+            .detail(detail)
+            .build();
+        let telling = handler(|_asked| async {
+            MlSpan::current()
+                .set("server.address", "by.handler")
+                .set("network.peer.address", "192.0.2.1")
+                .set("rpc.system.name", "mine");
+            Ok(answers(["x"]))
+        });
+        one_call(layer, telling, asking(["a"])).await;
+        let spans = test.spans();
+        let span = spans.root();
+        assert_eq!(span.str("server.address"), server, "{detail:?}");
+        assert_eq!(span.str("network.peer.address"), peer, "{detail:?}");
+        assert_eq!(span.str("rpc.system.name"), "grpc");
+        let all = span.attributes.iter();
+        assert_eq!(
+            all.filter(|a| a.key.as_str() == "server.address").count(),
+            1,
+            "{detail:?}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -31,8 +31,28 @@ pub struct ServerExchange<H> {
     status: Option<StatusCode>,
     streamed: Streamed,
     in_flight: Option<InFlight>,
+    told: Told,
     /// Labels and response headers: seldom there, so not in the future's own size.
     extra: Option<Box<Extra>>,
+}
+
+/// Which of the attributes that not every request has were told when it arrived. An attribute
+/// that was not is free for the handler to write.
+#[derive(Clone, Copy, Debug, Default)]
+struct Told(u8);
+
+impl Told {
+    const QUERY: Self = Self(1);
+    const SERVER_ADDRESS: Self = Self(1 << 1);
+    const SERVER_PORT: Self = Self(1 << 2);
+    const CLIENT: Self = Self(1 << 3);
+    const PEER: Self = Self(1 << 4);
+    const USER_AGENT: Self = Self(1 << 5);
+    const SIZE: Self = Self(1 << 6);
+
+    const fn has(self, one: Self) -> bool {
+        self.0 & one.0 != 0
+    }
 }
 
 #[derive(Default)]
@@ -69,6 +89,7 @@ where
             route,
             version: protocol_version(request.version),
             scheme: Cell::new(None),
+            told: Cell::default(),
         };
         let exchange = || {
             let scheme = match read.scheme.get() {
@@ -95,6 +116,7 @@ where
                 streamed: Streamed::default(),
                 in_flight: instruments
                     .map(|it| it.http_server_active_requests.enter(read.method, scheme)),
+                told: read.told.get(),
                 extra,
             }
         };
@@ -145,9 +167,15 @@ struct Read<'a> {
     version: &'static str,
     /// Found out for the span, with much else. Metrics alone need no more.
     scheme: Cell<Option<&'static str>>,
+    told: Cell<Told>,
 }
 
 impl Read<'_> {
+    fn tell(&self, one: Told, key: &'static str, value: impl Into<Value>, to: &mut Attributes) {
+        self.told.set(Told(self.told.get().0 | one.0));
+        to.push(key, value);
+    }
+
     fn push<H, W: Framework>(&self, options: &Options<H>, to: &mut Attributes) {
         let request = self.request;
         let forwarded = self.headers.forwarded();
@@ -192,7 +220,12 @@ impl Read<'_> {
             to.push(keys::ROUTE, route.clone());
         }
         if let Some(query) = uri.query() {
-            to.push(url::QUERY, redact_query(query).into_owned());
+            self.tell(
+                Told::QUERY,
+                url::QUERY,
+                redact_query(query).into_owned(),
+                to,
+            );
         }
         if options.detail == Detail::Minimal {
             return;
@@ -204,29 +237,31 @@ impl Read<'_> {
             .map(str::as_bytes)
             .or(headers.host);
         if let Some((host, port)) = authority.and_then(|authority| interner.authority(authority)) {
-            to.push(server::ADDRESS, host);
+            self.tell(Told::SERVER_ADDRESS, server::ADDRESS, host, to);
             if let Some(port) = port {
-                to.push(server::PORT, i64::from(port));
+                self.tell(Told::SERVER_PORT, server::PORT, i64::from(port), to);
             }
         }
         if let Some(agent) = headers.user_agent.and_then(|agent| interner.text(agent)) {
-            to.push(user_agent::ORIGINAL, agent);
+            self.tell(Told::USER_AGENT, user_agent::ORIGINAL, agent, to);
         }
         let peer = W::peer(request)
             .map(|peer| (Value::from(peer.ip().to_string()), i64::from(peer.port())));
         match (forwarded.client, &peer) {
-            (Some(client), _) => to.push(client::ADDRESS, client.to_owned()),
-            (None, Some((address, _))) => to.push(client::ADDRESS, address.clone()),
+            (Some(client), _) => self.tell(Told::CLIENT, client::ADDRESS, client.to_owned(), to),
+            (None, Some((address, _))) => {
+                self.tell(Told::CLIENT, client::ADDRESS, address.clone(), to);
+            }
             (None, None) => {}
         }
         if let Some((address, port)) = peer {
-            to.push(network::PEER_ADDRESS, address);
+            self.tell(Told::PEER, network::PEER_ADDRESS, address, to);
             to.push(network::PEER_PORT, port);
         }
         if options.detail == Detail::Full
             && let Some(size) = headers.content_length.and_then(content_length)
         {
-            to.push(keys::REQUEST_BODY_SIZE, size);
+            self.tell(Told::SIZE, keys::REQUEST_BODY_SIZE, size, to);
         }
     }
 }
@@ -348,27 +383,22 @@ impl<H> ServerExchange<H> {
     }
 }
 
-/// What the server says of a request when it arrives.
-const OWN_KEYS: [&str; 14] = [
-    keys::REQUEST_METHOD,
-    keys::REQUEST_METHOD_ORIGINAL,
-    keys::ROUTE,
-    url::PATH,
-    url::QUERY,
-    url::SCHEME,
-    network::PROTOCOL_VERSION,
-    network::PEER_ADDRESS,
-    network::PEER_PORT,
-    server::ADDRESS,
-    server::PORT,
-    client::ADDRESS,
-    user_agent::ORIGINAL,
-    keys::REQUEST_BODY_SIZE,
-];
-
 impl<H> Record for ServerExchange<H> {
     fn owns(&self, key: &str) -> bool {
-        OWN_KEYS.contains(&key)
+        match key {
+            keys::REQUEST_METHOD | url::SCHEME | url::PATH => true,
+            keys::REQUEST_METHOD_ORIGINAL => self.method == keys::method::OTHER,
+            keys::ROUTE => self.route.is_some(),
+            network::PROTOCOL_VERSION => self.options.common.detail >= Detail::Standard,
+            url::QUERY => self.told.has(Told::QUERY),
+            server::ADDRESS => self.told.has(Told::SERVER_ADDRESS),
+            server::PORT => self.told.has(Told::SERVER_PORT),
+            client::ADDRESS => self.told.has(Told::CLIENT),
+            network::PEER_ADDRESS | network::PEER_PORT => self.told.has(Told::PEER),
+            user_agent::ORIGINAL => self.told.has(Told::USER_AGENT),
+            keys::REQUEST_BODY_SIZE => self.told.has(Told::SIZE),
+            _ => false,
+        }
     }
 
     fn dropped(&self) -> Outcome {

@@ -10,7 +10,7 @@ use http::{Request, Response};
 use opentelemetry_sdk::trace::{SamplingDecision, SamplingResult, ShouldSample, SpanLimits};
 use otel_ml::opentelemetry::trace::{Link, SpanKind, TraceId, TraceState};
 use otel_ml::opentelemetry::{Context, KeyValue};
-use otel_ml::{Attributes, ErrorType, MlSpan};
+use otel_ml::{Attributes, Detail, ErrorType, MlSpan};
 use otel_ml_testing::mock::{MockBody, MockError};
 use otel_ml_testing::{SpanExt as _, SpansExt as _, TestTelemetry};
 use otel_ml_tower::{RequestHead, Route};
@@ -115,6 +115,64 @@ fn a_handler_does_not_write_what_a_hook_or_baggage_wrote() {
         let all = spans.root().attributes.iter();
         assert_eq!(all.filter(|a| a.key.as_str() == key).count(), 1, "{key}");
         assert_eq!(spans.root().str(key), value);
+    }
+}
+
+#[test]
+fn a_handler_writes_what_the_request_does_not_tell() {
+    let told = [
+        ("host", "models.example:8443"),
+        ("user-agent", "probe/1"),
+        ("x-forwarded-for", "192.0.2.7"),
+        ("content-length", "0"),
+    ];
+    let handler = async |_request: Request<()>| {
+        for (key, value) in [
+            ("http.route", "/by/handler"),
+            ("url.query", "by=handler"),
+            ("server.address", "by.handler"),
+            ("client.address", "203.0.113.9"),
+            ("network.peer.address", "203.0.113.10"),
+            ("user_agent.original", "handler"),
+            ("http.request.method_original", "handler"),
+        ] {
+            MlSpan::current().set(key, value);
+        }
+        MlSpan::current()
+            .set("server.port", 1)
+            .set("network.peer.port", 2)
+            .set("http.request.body.size", 3);
+        Ok::<_, Infallible>(status(200))
+    };
+    let ask = |headers: &[(&'static str, &'static str)]| {
+        let test = TestTelemetry::new();
+        let layer = server(&test).detail(Detail::Full).build();
+        drop(run(layer.layer(service_fn(handler)).call(get(headers))));
+        test.take_spans()
+    };
+    let free = ask(&[]);
+    let root = free.root();
+    assert_eq!(root.str("http.route"), "/by/handler");
+    assert_eq!(root.str("url.query"), "by=handler");
+    assert_eq!(root.str("server.address"), "by.handler");
+    assert_eq!(root.str("client.address"), "203.0.113.9");
+    assert_eq!(root.str("network.peer.address"), "203.0.113.10");
+    assert_eq!(root.str("user_agent.original"), "handler");
+    assert_eq!(root.str("http.request.method_original"), "handler");
+    let told = ask(&told);
+    let root = told.root();
+    assert_eq!(root.str("server.address"), "models.example");
+    assert_eq!(root.str("client.address"), "192.0.2.7");
+    assert_eq!(root.str("user_agent.original"), "probe/1");
+    for key in [
+        "server.address",
+        "server.port",
+        "client.address",
+        "user_agent.original",
+        "http.request.body.size",
+    ] {
+        let all = root.attributes.iter();
+        assert_eq!(all.filter(|a| a.key.as_str() == key).count(), 1, "{key}");
     }
 }
 
