@@ -86,6 +86,10 @@ where
     /// # Errors
     /// Those of the inner producer. The message that comes back has the headers as they were
     /// sent; sending it again replaces the context in them.
+    #[allow(
+        clippy::result_large_err,
+        reason = "the inner producer's own answer, which is its caller's to box"
+    )]
     pub async fn send<K, P, T>(
         &self,
         mut record: FutureRecord<'_, K, P>,
