@@ -139,6 +139,10 @@ pub(crate) fn record(topic: &str) -> Record<'_> {
         .payload(b"payload".as_slice())
 }
 
+#[allow(
+    clippy::result_large_err,
+    reason = "the answer of the producer that is tested"
+)]
 pub(crate) async fn send(producer: &OtelMlProducer, record: Record<'_>) -> OwnedDeliveryResult {
     soon(producer.send(record, LONG)).await
 }

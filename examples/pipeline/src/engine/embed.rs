@@ -100,7 +100,8 @@ impl Embedder {
             let place = usize::try_from((feature >> 1) % DIMENSIONS as u64).unwrap_or(0);
             let sign = if feature & 1 == 0 { 1.0 } else { -1.0 };
             if let Some(number) = vector.get_mut(place) {
-                *number += sign * count.sqrt() * weight;
+                let part = sign * count.sqrt() * weight;
+                *number += part;
             }
         }
         normalise(&mut vector);
