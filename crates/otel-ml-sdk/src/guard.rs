@@ -228,15 +228,11 @@ impl Guard {
 
     /// Exports what waits and shuts down, within the time allowed.
     pub fn shutdown(mut self) -> Report {
-        let in_time = self.shut_down();
-        Report {
-            in_time,
-            ..self.ended()
-        }
+        self.shut_down()
     }
 
     /// What became of all, where nothing is waited for any more.
-    fn ended(&self) -> Report {
+    fn ended(&self, in_time: bool) -> Report {
         let ended = |exported: Exported| Exported {
             dropped: exported.dropped + exported.waiting,
             waiting: 0,
@@ -244,22 +240,23 @@ impl Guard {
         };
         let report = self.report();
         Report {
-            in_time: false,
+            in_time,
             spans: ended(report.spans),
             metric_points: ended(report.metric_points),
             log_records: ended(report.log_records),
         }
     }
 
-    fn shut_down(&mut self) -> bool {
+    fn shut_down(&mut self) -> Report {
         let Some(Live {
             providers,
-            // Kept to the end of this: exports need their connections.
+            // Kept to the end of this: exports need their connections, and one that is cut off
+            // fails. What is reported is how things were in the time that was allowed.
             #[cfg(any(feature = "otlp-grpc", feature = "otlp-http"))]
                 transport: _transport,
         }) = self.live.take()
         else {
-            return true;
+            return self.ended(true);
         };
         let within = self.within;
         for points in &self.tallies.points {
@@ -267,29 +264,25 @@ impl Guard {
         }
         // What is to be counted is with the provider.
         let _meters = providers.meters.clone();
-        let in_time = on_a_thread(within, move || providers.shut_down(within));
-        if !in_time {
-            let tallies = Arc::clone(&self.tallies);
-            let counted = on_a_thread(COUNTED_WITHIN, move || {
-                tallies.points.iter().for_each(CountedReader::leave);
-                true
-            });
-            let Report {
-                spans,
-                metric_points: points,
-                log_records: records,
-                ..
-            } = self.ended();
-            let more = if counted { "" } else { ", or more," };
-            say(&format!(
-                "telemetry was not shut down within {within:?}: {} spans, {} metric points{more} \
-                 and {} log records were lost in all",
-                spans.failed + spans.dropped,
-                points.failed + points.dropped,
-                records.failed + records.dropped,
-            ));
+        if on_a_thread(within, move || providers.shut_down(within)) {
+            return self.ended(true);
         }
-        in_time
+        let tallies = Arc::clone(&self.tallies);
+        let counted = on_a_thread(COUNTED_WITHIN, move || {
+            tallies.points.iter().for_each(CountedReader::leave);
+            true
+        });
+        let report = self.ended(false);
+        let lost = |exported: Exported| exported.failed + exported.dropped;
+        let more = if counted { "" } else { ", or more," };
+        say(&format!(
+            "telemetry was not shut down within {within:?}: {} spans, {} metric points{more} \
+             and {} log records were lost in all",
+            lost(report.spans),
+            lost(report.metric_points),
+            lost(report.log_records),
+        ));
+        report
     }
 }
 

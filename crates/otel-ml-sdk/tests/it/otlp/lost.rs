@@ -11,7 +11,7 @@ use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;
 use otel_ml_sdk::{Builder, Guard, Protocol};
 
 use super::sink::{Manners, Sink};
-use super::{LONG, PROTOCOLS, patient, sending, within};
+use super::{LONG, PROTOCOLS, patient, sending, sending_within, within};
 
 fn count(guard: &Guard, calls: std::ops::Range<i64>) {
     let meter = guard.meter_provider().unwrap().meter("test");
@@ -21,9 +21,10 @@ fn count(guard: &Guard, calls: std::ops::Range<i64>) {
     }
 }
 
-/// Metrics alone: each series is one point of an export.
+/// Metrics alone: each series is one point of an export. It ends before an export is
+/// given up.
 fn counting(sink: &Sink, protocol: Protocol) -> Builder {
-    sending(sink, protocol)
+    sending_within(LONG, sink.endpoint(), protocol)
         .traces_to([])
         .logs_to([])
         .metric_interval(LONG)

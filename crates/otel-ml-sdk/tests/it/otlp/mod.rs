@@ -20,10 +20,15 @@ const LONG: Duration = Duration::from_secs(30);
 
 /// Sends to `endpoint` and nowhere else, whatever variables are set.
 fn sending_to(endpoint: String, protocol: Protocol) -> Builder {
+    sending_within(Duration::from_secs(2), endpoint, protocol)
+}
+
+/// The same, and gives an export up after so long.
+fn sending_within(longest: Duration, endpoint: String, protocol: Protocol) -> Builder {
     let otlp = Otlp::new()
         .endpoint(endpoint)
         .protocol(protocol)
-        .timeout(Duration::from_secs(2));
+        .timeout(longest);
     builder().variables(|_| None).otlp(otlp)
 }
 
