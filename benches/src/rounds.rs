@@ -50,9 +50,18 @@ impl Subject {
         };
         Self {
             name,
-            is_bare: name == "bare",
+            is_bare: false,
             telemetry,
             _kept: (tracers, meters),
+        }
+    }
+
+    /// One whose inner clients are to do the work.
+    #[must_use]
+    pub fn bare(name: &'static str) -> Self {
+        Self {
+            is_bare: true,
+            ..Self::new(name, Sampler::AlwaysOff, false)
         }
     }
 
@@ -60,7 +69,7 @@ impl Subject {
     #[must_use]
     pub fn all() -> [Self; 5] {
         [
-            Self::new("bare", Sampler::AlwaysOff, false),
+            Self::bare("bare"),
             Self::new("unsampled, spans only", Sampler::AlwaysOff, false),
             Self::new("unsampled", Sampler::AlwaysOff, true),
             Self::new("sampled, spans only", Sampler::AlwaysOn, false),
