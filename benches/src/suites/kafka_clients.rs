@@ -54,8 +54,8 @@ pub(super) const RECEIVE: Suite = Suite {
     rows: &[
         // A provider is looked for where it is received, and where it is processed.
         Row::within(OtelMl, A, 1_150, 1),
-        Row::within(OtelMl, B, 15_600, 4),
-        Row::within(OtelMlSpans, B, 7_300, 3),
+        Row::within(OtelMl, B, 15_600, 3),
+        Row::within(OtelMlSpans, B, 7_300, 2),
         Row::within(OtelMl, C, 20_000, 10),
         Row::within(OtelMlSpans, C, 13_200, 10),
     ],

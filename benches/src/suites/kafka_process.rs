@@ -26,10 +26,11 @@ pub(super) const SUITE: Suite = Suite {
     is_timed: true,
     rows: &[
         Row::for_information(OtelMl, A),
-        Row::within(OtelMl, B, 12_900, 6).not_yet(13_500),
-        Row::within(OtelMlSpans, B, 4_300, 5).not_yet(5_200),
-        Row::within(OtelMl, C, 17_500, 12),
-        Row::within(OtelMlSpans, C, 10_500, 12),
+        // There is no floor by hand to set these by: they hold what it costs, and a little room.
+        Row::within(OtelMl, B, 12_600, 5),
+        Row::within(OtelMlSpans, B, 4_300, 4),
+        Row::within(OtelMl, C, 17_200, 12),
+        Row::within(OtelMlSpans, C, 10_200, 12),
     ],
     spans: |messages| messages.into(),
     prepare,

@@ -151,15 +151,11 @@ fn span_of(cx: &Context) -> SpanContext {
 fn infer(mut ticket: Ticket, batch: &SpanContext, size: u64) -> Operation<Infer> {
     let waited = ticket.open();
     let telemetry = ticket.telemetry();
-    let is_likely = {
-        let span = ticket.cx.span();
-        let parent = span.span_context();
-        parent.is_sampled() || !parent.is_valid()
-    };
     let mut builder = Operation::builder(&telemetry, SpanKind::Internal, "infer".into())
         .parent(ticket.cx.clone())
         .handle(Handle::Always);
-    if is_likely && telemetry.is_tracing() {
+    let is_unlikely = builder.is_unlikely();
+    if !is_unlikely && telemetry.is_tracing() {
         builder = builder.link(batch.clone(), Vec::new());
     }
     let operation = builder.start(
@@ -170,13 +166,8 @@ fn infer(mut ticket: Ticket, batch: &SpanContext, size: u64) -> Operation<Infer>
             to.push(ml::BATCH_SIZE, i64::try_from(size).unwrap_or(i64::MAX));
         },
     );
-    // Below a caller that is not sampled there is hardly ever a span to link.
-    if !is_likely
-        && operation.is_recording()
-        && batch.is_valid()
-        && let Some(cx) = operation.context()
-    {
-        cx.span().add_link(batch.clone(), Vec::new());
+    if is_unlikely {
+        operation.link(batch.clone());
     }
     operation
 }

@@ -33,8 +33,9 @@ where
     M: Message,
     H: SpanName<M> + SpanAttributes<M>,
 {
-    let waited = waited(message);
+    // The sender first: who looks for it in the headers may find the send time on the way.
     let sender = sender(message, options);
+    let waited = waited(message);
     let inbound = parenting(message, sender, waited, options);
     let destination = message.destination();
     let labels = || {
@@ -62,9 +63,14 @@ where
         waits: waited.into_iter().collect(),
         system: message.system(),
     };
-    let operation = Operation::builder(&options.telemetry, SpanKind::Consumer, span)
-        .parent(inbound.parent)
-        .link(inbound.link, Vec::new())
+    let builder =
+        Operation::builder(&options.telemetry, SpanKind::Consumer, span).parent(inbound.parent);
+    let (link, late) = match builder.is_unlikely() {
+        true => (SpanContext::NONE, inbound.link),
+        false => (inbound.link, SpanContext::NONE),
+    };
+    let operation = builder
+        .link(link, Vec::new())
         .handle(options.handle())
         .attribute_cap(options.attribute_cap)
         .start_of(
@@ -82,6 +88,7 @@ where
             },
             record,
         );
+    operation.link(late);
     if let Some(sent_at) = message.sent_at().filter(|_| options.queue_wait_span)
         && let Some(cx) = operation.context().filter(|_| operation.is_recording())
     {

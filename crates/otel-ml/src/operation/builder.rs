@@ -102,6 +102,16 @@ impl<'a> OperationBuilder<'a> {
         self
     }
 
+    /// Whether its span is hardly ever recorded: below a parent that is not sampled. What a span
+    /// alone needs is then better added to one that is there: [`Operation::link`].
+    #[inline]
+    #[must_use]
+    pub fn is_unlikely(&self) -> bool {
+        let span = self.parent.span();
+        let parent = span.span_context();
+        parent.is_valid() && !parent.is_sampled()
+    }
+
     /// Whether handlers can write facts to it. [`Handle::None`] if not called.
     #[inline]
     pub fn handle(self, handle: Handle) -> Self {

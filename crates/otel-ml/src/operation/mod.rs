@@ -133,6 +133,17 @@ impl<R: Record> Operation<R> {
         self.live().is_some_and(|live| live.recording)
     }
 
+    /// Links its span, where that is recorded, to `span`. An invalid one is no link. The sampler
+    /// has not seen it: see [`OperationBuilder::is_unlikely`].
+    #[inline]
+    pub fn link(&self, span: SpanContext) {
+        if span.is_valid()
+            && let Some(live) = self.live().filter(|live| live.recording)
+        {
+            live.cx.span().add_link(span, Vec::new());
+        }
+    }
+
     /// Time since the start; zero once it has ended.
     #[must_use]
     pub fn elapsed(&self) -> Duration {

@@ -3,6 +3,7 @@
 use opentelemetry::baggage::BaggageExt;
 use opentelemetry::trace::TraceContextExt;
 use opentelemetry::{Context, KeyValue};
+use opentelemetry_sdk::trace::Sampler;
 use otel_ml::messaging::process;
 use otel_ml::{Options, Outcome, ParentPolicy, stage};
 use otel_ml_semconv::ml::propagation_anomaly;
@@ -11,7 +12,7 @@ use otel_ml_testing::{SpanExt, SpansExt, TestTelemetry};
 use super::processed::{Of, processed};
 use super::{Letter, SYSTEM, options};
 use crate::carriers::Records;
-use crate::support::{anomalies, remote};
+use crate::support::{anomalies, remote, traceparent};
 
 use Of::{Ambient, Nobody, Sender};
 
@@ -65,6 +66,16 @@ fn e07_every_policy_with_and_without_a_span_around() {
         );
         assert_eq!(anomalies(&test, propagation_anomaly::STALE, SYSTEM), 0);
     }
+}
+
+/// A sampler of one's own may record what the sender's did not.
+#[test]
+fn e23_a_message_recorded_below_a_sender_that_is_not_sampled_is_linked_to_it() {
+    let test = TestTelemetry::builder().sampler(Sampler::AlwaysOn).build();
+    let mut letter = Letter::traced();
+    letter.headers = Records::default().with("traceparent", traceparent("00"));
+    let processed = processed(&test, &letter, &options(&test), false);
+    assert_eq!(processed.facts(), (Sender, vec![Sender], None));
 }
 
 #[test]
