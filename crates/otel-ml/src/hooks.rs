@@ -3,6 +3,10 @@
 //! `R` is what a transport shows of a request: `RequestHead` for HTTP and gRPC,
 //! the message for messaging. Closures are hooks, `()` is the hook that does nothing, and
 //! an `Option` of a hook is one. A closure's argument needs its type written out.
+//!
+//! A hook that panics does so in the request: the panic goes on, as a handler's would. Where it
+//! has no span yet, there is none; one that has started ends as failed, with `error.type` =
+//! `panic`. A filter, a name and, of a span that is sampled, attributes are asked for before that.
 
 use std::borrow::Cow;
 

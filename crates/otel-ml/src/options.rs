@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,7 +96,8 @@ pub(crate) fn copy_baggage(baggage: &Baggage) -> Baggage {
 }
 
 /// Tells the class of an error, where its type's name says too little. By `downcast_ref`;
-/// `None` for an error it doesn't know.
+/// `None` for an error it doesn't know. One that panics doesn't know it either: the error itself
+/// must reach whoever is to handle it.
 #[derive(Clone)]
 pub struct ErrorClassifier(Arc<Classify>);
 
@@ -110,7 +112,12 @@ impl ErrorClassifier {
     /// Asks `next` where this one doesn't know an error.
     #[must_use]
     pub fn or(self, next: Self) -> Self {
-        Self::new(move |error| (self.0)(error).or_else(|| (next.0)(error)))
+        Self::new(move |error| self.class_of(error).or_else(|| next.class_of(error)))
+    }
+
+    fn class_of(&self, error: &dyn Any) -> Option<ErrorType> {
+        let asked = catch_unwind(AssertUnwindSafe(|| (self.0)(error)));
+        asked.ok().flatten()
     }
 }
 
@@ -251,7 +258,7 @@ impl<H> Options<H> {
         let known = self
             .classifier
             .as_ref()
-            .and_then(|classifier| (classifier.0)(error));
+            .and_then(|classifier| classifier.class_of(error));
         known.unwrap_or_else(ErrorType::of::<E>)
     }
 

@@ -6,11 +6,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 
 use http::{Request, Response};
+use otel_ml::Attributes;
 use otel_ml_testing::mock::MockBody;
 use otel_ml_testing::{SpanExt as _, SpansExt as _, TestTelemetry, assert_ended_once};
+use otel_ml_tower::RequestHead;
 use tower::{Layer, Service as _, service_fn};
 
-use crate::support::{client, current_span, get, poll, poll_frame, run, server, yield_once};
+use crate::support::{
+    client, current_span, exchange, get, poll, poll_frame, run, server, status, yield_once,
+};
 
 /// Where it panics.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -197,4 +201,51 @@ fn e15_a_panic_turned_into_an_answer_inside_is_an_ordinary_5xx() {
     let spans = test.spans();
     assert_eq!(spans.root().str("error.type"), "500");
     assert_eq!(spans.root().int("http.response.status_code"), 500);
+}
+
+fn panics(_: &RequestHead<'_>, _: &mut Attributes) {
+    std::panic::panic_any("in the hook")
+}
+
+/// A hook is asked in the request: its panic goes on. A span that has started has its end.
+#[test]
+fn e15_a_panic_of_a_hook_goes_on_and_ends_the_span_that_has_started() {
+    for is_started in [true, false] {
+        let test = TestTelemetry::new();
+        let layer = server(&test);
+        let caught = catch_unwind(AssertUnwindSafe(|| {
+            if is_started {
+                let layer = layer.metric_attributes(panics).build();
+                exchange(&layer, get(&[]), status(200));
+            } else {
+                let layer = layer.attributes(panics).build();
+                exchange(&layer, get(&[]), status(200));
+            }
+        }));
+        assert_eq!(caught.unwrap_err().downcast_ref(), Some(&"in the hook"));
+        assert!(test.open_spans().is_empty());
+        let spans = test.spans();
+        assert_eq!(spans.len(), usize::from(is_started));
+        assert_ended_once(&spans);
+        for span in spans {
+            assert!(span.is_error());
+            assert_eq!(span.str("error.type"), "panic");
+        }
+        assert!(!current_span().is_valid());
+    }
+}
+
+#[derive(Debug)]
+struct Refused;
+
+/// The error itself is on its way to whoever is to handle it.
+#[test]
+fn e15_a_panic_of_a_classifier_does_not_stand_in_an_errors_way() {
+    let test = TestTelemetry::new();
+    let layer = server(&test)
+        .classify_errors(|_| std::panic::panic_any("in the classifier"))
+        .build();
+    let fail = |_request| ready(Err::<Response<MockBody>, _>(Refused));
+    assert!(run(layer.layer(service_fn(fail)).call(get(&[]))).is_err());
+    assert_eq!(test.spans().root().str("error.type"), "Refused");
 }

@@ -4,14 +4,16 @@ use std::borrow::Cow;
 use std::time::{Instant, SystemTime};
 
 use opentelemetry::trace::{
-    Link, Span, SpanBuilder, SpanContext, SpanKind, TraceContextExt, Tracer,
+    Link, Span, SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt, Tracer,
 };
 use opentelemetry::{Context, KeyValue};
+use otel_ml_semconv::error;
 
 use super::end::{Live, Record};
 use super::{Operation, State};
 use crate::attributes::Attributes;
 use crate::options::ParentPolicy;
+use crate::outcome::ErrorType;
 use crate::shared::{Entry, Start};
 use crate::telemetry::Telemetry;
 
@@ -190,21 +192,24 @@ impl<'a> OperationBuilder<'a> {
                 taken = buffer.taken();
                 buffer.into_vec()
             };
-            let span = if is_unlikely {
-                let mut span = tracer.build_with_context(builder, &cx);
-                if span.is_recording() {
-                    span.set_attributes(fill());
-                }
-                span
+            let late = if is_unlikely {
+                Some(fill)
             } else {
                 builder.attributes = Some(fill());
-                tracer.build_with_context(builder, &cx)
+                None
             };
+            let span = tracer.build_with_context(builder, &cx);
             recording = span.is_recording();
             // An invalid span (provider shut down) or an unsampled one must not hide the
             // parent: it says all there is to pass on, its random flag included.
             if recording || (span.span_context().is_valid() && !has_parent) {
                 cx = cx.with_span(span);
+            }
+            if let Some(fill) = late.filter(|_| recording) {
+                let starting = Starting(Some(&cx));
+                let attributes = fill();
+                starting.done();
+                cx.span().set_attributes(attributes);
             }
         }
         let is_observed = recording || telemetry.instruments().is_some();
@@ -233,6 +238,9 @@ impl<'a> OperationBuilder<'a> {
             cx = with_entry;
             shared = Some(entry);
         }
+        let starting = Starting(recording.then_some(&cx));
+        let record = record(what);
+        starting.done();
         Operation {
             state: State::Live(Live {
                 shared,
@@ -241,8 +249,36 @@ impl<'a> OperationBuilder<'a> {
                 kind: self.kind,
                 started,
                 recording,
-                record: record(what),
+                record,
             }),
         }
     }
+}
+
+/// A span that has started while its operation has not: what is unwound past, such as a hook's
+/// panic, ends it as a panic of its work would.
+struct Starting<'a>(Option<&'a Context>);
+
+impl Starting<'_> {
+    #[inline]
+    fn done(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Starting<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(cx) = self.0.take() {
+            fail(cx);
+        }
+    }
+}
+
+#[cold]
+fn fail(cx: &Context) {
+    let span = cx.span();
+    span.set_attribute(KeyValue::new(error::TYPE, ErrorType::PANIC.into_value()));
+    span.set_status(Status::error(""));
+    span.end();
 }

@@ -1,14 +1,19 @@
 //! Settings of the layer: names, attributes, baggage, detail, caps.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use futures_util::FutureExt;
 use opentelemetry::KeyValue;
-use opentelemetry_sdk::trace::SpanData;
+use opentelemetry_sdk::trace::{Sampler, SpanData};
 use otel_ml::hooks::Filter;
 use otel_ml::messaging::{Destination, OtelMlConsumerLayerBuilder};
 use otel_ml::{Attributes, Detail, MlSpan, OtelMlConsumerLayer};
-use otel_ml_semconv::{kafka, messaging, ml};
+use otel_ml_semconv::{error, kafka, messaging, ml};
 use otel_ml_testing::{SpanExt, TestTelemetry, assert_tree, assert_types};
 use tower::{Layer, Service, service_fn};
+
+use crate::carriers::Records;
+use crate::support::traceparent;
 
 use super::{Letter, PAYLOAD, Rejected, SYSTEM};
 
@@ -115,6 +120,30 @@ fn names_and_attributes_of_ones_own() {
         }
     );
     assert_eq!(only(&test).name, "process jobs");
+}
+
+/// Below a sender that is not sampled attributes are asked for when there is a span.
+#[test]
+fn e15_a_panic_of_a_hook_goes_on_and_ends_the_span_that_has_started() {
+    fn panics(_: &Letter, _: &mut Attributes) {
+        panic!("on purpose");
+    }
+    for (flags, is_started) in [("00", true), ("01", false)] {
+        let test = TestTelemetry::builder().sampler(Sampler::AlwaysOn).build();
+        let mut letter = letter();
+        letter.headers = Records::default().with("traceparent", traceparent(flags));
+        let caught = catch_unwind(AssertUnwindSafe(|| {
+            handle!(builder(&test).attributes(panics), letter);
+        }));
+        assert!(caught.is_err());
+        assert!(test.open_spans().is_empty());
+        assert_eq!(test.spans().len(), usize::from(is_started));
+        if is_started {
+            let span = only(&test);
+            assert!(span.is_error());
+            assert_eq!(span.str(error::TYPE), "panic");
+        }
+    }
 }
 
 #[test]
