@@ -1,12 +1,14 @@
 //! The hop that goes by Kafka.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use otel_ml::Telemetry;
 use otel_ml_testing::{SpanExt as _, TestTelemetry};
 use pipeline::kafka::{Broker, Requests, Topics, serve};
 use pipeline::pipeline::{Hops, Pace};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::task::JoinSet;
 
 use crate::support::{QUESTION, Running};
 
@@ -60,9 +62,12 @@ const TOPICS: Topics = Topics {
     requests: "overload-requests",
     replies: "overload-replies",
 };
-const REQUESTS: u32 = 120;
-/// What a request takes of the one worker there is.
-const WORK: Duration = Duration::from_millis(12);
+/// How many are worked on.
+const WORKED_ON: usize = 120;
+/// How many come meanwhile, for each of them.
+const OVERLOAD: usize = 3;
+/// How long those that are being handled at the end may take.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 fn median(values: &[f64]) -> f64 {
     let mut values = values.to_vec();
@@ -70,7 +75,7 @@ fn median(values: &[f64]) -> f64 {
     values[values.len() / 2]
 }
 
-/// Three times as many requests come as can be worked on.
+/// Three times as many requests come as are worked on, however long one takes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn under_overload_the_wait_grows_and_all_ways_of_telling_it_agree() {
     let test = TestTelemetry::new();
@@ -80,28 +85,31 @@ async fn under_overload_the_wait_grows_and_all_ways_of_telling_it_agree() {
         .build();
     let broker = Broker::new().unwrap();
     broker.make(TOPICS).await.unwrap();
-    let worker = serve(&broker, &telemetry, TOPICS, 1, async |number: u32| {
-        tokio::time::sleep(WORK).await;
-        number
+    let turns = Arc::new(Semaphore::new(0));
+    let its_turn = Arc::clone(&turns);
+    let worker = serve(&broker, &telemetry, TOPICS, 1, move |number: usize| {
+        let turns = Arc::clone(&its_turn);
+        async move {
+            // None is given any more at the end: nobody is to wait for one then.
+            let _ = turns.acquire().await.map(SemaphorePermit::forget);
+            number
+        }
     });
     let worker = worker.unwrap();
     let (requests, replies) = Requests::start(&broker, &telemetry, TOPICS).unwrap();
-    // The first request waits for connections, too.
-    requests.call::<u32>(&0).await.unwrap();
-    let mut pace = tokio::time::interval(WORK / 3);
-    let mut calls = Vec::new();
-    for number in 0..REQUESTS {
-        pace.tick().await;
+    let mut calls = JoinSet::new();
+    for number in 0..WORKED_ON * OVERLOAD {
         let requests = requests.clone();
-        calls.push(tokio::spawn(
-            async move { requests.call::<u32>(&number).await },
-        ));
+        calls.spawn(async move { (number, requests.call(&number).await) });
+        if number % OVERLOAD == 0 {
+            turns.add_permits(1);
+            let (number, reply) = calls.join_next().await.unwrap().unwrap();
+            assert_eq!(reply.ok(), Some(number), "each has its own reply");
+        }
     }
-    for (number, reply) in (0..).zip(join_all(calls).await) {
-        assert_eq!(reply.unwrap().unwrap(), number, "each has its own reply");
-    }
-    worker.stop(WORK * 100).await;
-    replies.stop(WORK * 100).await;
+    turns.close();
+    worker.stop(PATIENCE).await;
+    replies.stop(PATIENCE).await;
 
     let spans = test.spans();
     let mut processed: Vec<_> = spans
@@ -113,10 +121,9 @@ async fn under_overload_the_wait_grows_and_all_ways_of_telling_it_agree() {
         .iter()
         .map(|span| span.double("ml.queue.wait.duration"))
         .collect();
-    assert_eq!(waits.len(), REQUESTS as usize + 1);
-    let quarter = REQUESTS as usize / 4;
-    let first = median(&waits[1..=quarter]);
-    let last = median(&waits[waits.len() - quarter..]);
+    // The first one waits for connections, too; behind the last ones, no turn was waited for.
+    let (first, last) = (&waits[1..=WORKED_ON / 4], &waits[..WORKED_ON]);
+    let (first, last) = (median(first), median(&last[WORKED_ON * 3 / 4..]));
     println!("median wait: {first:.3} s in the first quarter, {last:.3} s in the last");
     assert!(last >= 3.0 * first, "{first} s, then {last} s");
     // In the waterfall as a span, which ends when the handler begins.
@@ -135,7 +142,7 @@ async fn under_overload_the_wait_grows_and_all_ways_of_telling_it_agree() {
     let metrics = test.metrics();
     let histogram = metrics.histogram("ml.queue.wait.duration");
     let histogram = histogram.with("ml.queue.name", "overload-requests");
-    assert_eq!(histogram.count(), u64::from(REQUESTS) + 1);
+    assert_eq!(histogram.count(), waits.len() as u64);
     assert!((histogram.sum() - waits.iter().sum::<f64>()).abs() < 1e-6);
 }
 
@@ -165,8 +172,8 @@ async fn two_runs_on_one_broker_do_not_answer_each_other() {
         }
     }
     for (broker, worker, _, replies) in running {
-        worker.stop(WORK * 100).await;
-        replies.stop(WORK * 100).await;
+        worker.stop(PATIENCE).await;
+        replies.stop(PATIENCE).await;
         broker.remove(TOPICS).await.unwrap();
     }
     // Nobody was handed another's, and all are told under one name.
