@@ -88,23 +88,44 @@ async fn e30_the_time_of_an_earlier_send_is_not_sent_on() {
     assert_eq!(names, ["traceparent"]);
 }
 
+fn stamped(header: Option<SystemTime>, timestamp: Timestamp) -> Record<OwnedMessage> {
+    let mut injector = HeadersInjector::new(None);
+    if let Some(time) = header {
+        injector.set_sent_at(time);
+    }
+    let (topic, headers) = ("jobs".to_owned(), injector.into_inner());
+    Record::new(OwnedMessage::new(
+        None, None, topic, timestamp, 0, 0, headers,
+    ))
+}
+
 /// Where a foreign client forwards, the header of the hop before is still there.
 #[test]
 fn e30_a_message_was_sent_at_the_later_of_its_times() {
     let earlier = UNIX_EPOCH + Duration::from_micros(1_763_700_000_123_456);
     let later = earlier + Duration::from_hours(2);
-    let sent_at = |header: SystemTime, created: SystemTime| {
-        let mut injector = HeadersInjector::new(None);
-        injector.set_sent_at(header);
+    let sent_at = |header, created: SystemTime| {
         let created = created.duration_since(UNIX_EPOCH).unwrap();
         let created = Timestamp::CreateTime(created.as_millis().try_into().unwrap());
-        let headers = injector.into_inner();
-        let topic = "jobs".to_owned();
-        Record::new(OwnedMessage::new(None, None, topic, created, 0, 0, headers)).sent_at()
+        stamped(Some(header), created).sent_at()
     };
     let in_millis = later - Duration::from_micros(456);
     assert_eq!(sent_at(earlier, later), Some(in_millis));
     assert_eq!(sent_at(later, earlier), Some(later));
     // Of one send the header is the more exact.
     assert_eq!(sent_at(later, later), Some(later));
+}
+
+/// The way to the broker would be missing from the wait.
+#[test]
+fn the_time_of_storing_is_no_time_of_sending() {
+    let header = UNIX_EPOCH + Duration::from_micros(1_763_700_000_123_456);
+    for timestamp in [
+        Timestamp::LogAppendTime(1_763_700_000_999),
+        Timestamp::NotAvailable,
+        Timestamp::CreateTime(-1),
+    ] {
+        assert_eq!(stamped(None, timestamp).sent_at(), None, "{timestamp:?}");
+        assert_eq!(stamped(Some(header), timestamp).sent_at(), Some(header));
+    }
 }
