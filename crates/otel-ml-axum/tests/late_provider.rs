@@ -88,9 +88,9 @@ async fn e26_what_was_built_first_records_once_providers_are_there() {
     assert_eq!(selfcheck(), missing);
 
     // With a propagator alone what comes in goes out, once it is seen: this thread has looked for
-    // one a thousand times, and does so on every 8th use now.
+    // one a thousand times, and does so on every 16th use now.
     install_propagator();
-    for _ in 0..8 {
+    for _ in 0..16 {
         ask(&router, &parent).await;
     }
     assert_eq!(ask(&router, &parent).await, SAMPLED);

@@ -25,7 +25,7 @@ use crate::shared::Entry;
 /// layer is made, and looked for again while they are missing (on each of the first 64
 /// uses, then a tracer on every 64th and a meter, which costs more to look for, on every
 /// 512th). A provider that was found is kept for the life of the process. A propagator is looked
-/// for on each of a thread's first 64 uses, then on every 8th; once one is set, another in its
+/// for on each of a thread's first 64 uses, then on every 16th; once one is set, another in its
 /// place is seen within 64 uses of a thread, and both at once by a
 /// [`selfcheck`](Telemetry::selfcheck).
 ///

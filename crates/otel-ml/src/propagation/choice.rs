@@ -30,7 +30,7 @@ impl Global {
     /// The first uses of a thread each look for one that is not set yet, ...
     const EAGER: u32 = 64;
     /// ... the later ones now and then.
-    const PACE_WHILE_UNSET: u32 = 8;
+    const PACE_WHILE_UNSET: u32 = 16;
     /// One that was set is looked at again on every so many uses of a thread.
     const PACE: u32 = 64;
 
