@@ -46,8 +46,8 @@ pub struct OperationBuilder<'a> {
 /// A moment, by the clock that spans use and by the one that durations use.
 #[derive(Clone, Copy, Debug)]
 pub struct Since {
-    wall: SystemTime,
-    steady: Instant,
+    pub(super) wall: SystemTime,
+    pub(super) steady: Instant,
 }
 
 impl Since {

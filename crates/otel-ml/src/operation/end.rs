@@ -9,6 +9,7 @@ use opentelemetry::trace::{SpanKind, Status, TraceContextExt};
 use opentelemetry::{Context, Key, KeyValue, Value};
 use otel_ml_semconv::{error, gen_ai, ml};
 
+use super::Since;
 use crate::facts::{Facts, error_label};
 use crate::instruments::{Instruments, Labels};
 use crate::outcome::{CancelReason, ErrorType, Outcome};
@@ -143,7 +144,7 @@ pub(super) struct Live<R> {
 
 impl<R: Record> Live<R> {
     #[inline]
-    pub(super) fn end(&mut self, outcome: &Outcome) {
+    pub(super) fn end(&mut self, outcome: &Outcome, at: Option<Since>) {
         // Taken, as a processor that panics below must not be met again while unwinding. `None`
         // where nothing is recorded, and nothing was.
         let Some(started) = self.started.take() else {
@@ -153,7 +154,10 @@ impl<R: Record> Live<R> {
         let mut facts = self.shared.as_deref().map(Shared::finish);
         let mut late = Labels::new();
         let instruments = self.telemetry.instruments();
-        let duration = instruments.map_or(Duration::ZERO, |_| started.elapsed());
+        let duration = instruments.map_or(Duration::ZERO, |_| match at {
+            None => started.elapsed(),
+            Some(at) => at.steady.saturating_duration_since(started),
+        });
         let mut end = End {
             outcome,
             error: error.as_ref(),
@@ -197,7 +201,10 @@ impl<R: Record> Live<R> {
             if let Some(facts) = &mut facts {
                 span.set_attributes(facts.list.drain(..).map(|(_, fact)| fact));
             }
-            span.end();
+            match at {
+                None => span.end(),
+                Some(at) => span.end_with_timestamp(at.wall),
+            }
         }
         if let (Some(facts), Some(shared)) = (facts, &self.shared) {
             shared.give_back(facts);

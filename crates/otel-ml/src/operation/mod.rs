@@ -197,7 +197,16 @@ impl<R: Record> Operation<R> {
     /// Ends it where only a reference is at hand. Later calls do nothing.
     pub fn end(&mut self, outcome: &Outcome) {
         if let State::Live(live) = &mut self.state {
-            live.end(outcome);
+            live.end(outcome, None);
+        }
+        self.state = State::Over;
+    }
+
+    /// Ends it as of `at`, a moment of its life: where only what came later told how it had
+    /// ended.
+    pub fn end_as_of(&mut self, at: Since, outcome: &Outcome) {
+        if let State::Live(live) = &mut self.state {
+            live.end(outcome, Some(at));
         }
         self.state = State::Over;
     }
@@ -207,7 +216,7 @@ impl<R: Record> Drop for Operation<R> {
     fn drop(&mut self) {
         if let State::Live(live) = &mut self.state {
             let outcome = live.record.dropped();
-            live.end(&outcome);
+            live.end(&outcome, None);
         }
     }
 }

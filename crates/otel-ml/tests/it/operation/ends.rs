@@ -1,13 +1,15 @@
 //! However it comes to its end, it ends once, is measured, and is no longer in flight.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use opentelemetry::Context;
 use opentelemetry::trace::{SpanContext, SpanKind, TraceContextExt};
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{SdkTracerProvider, Span, SpanData, SpanProcessor};
-use otel_ml::{End, ErrorType, Handle, InFlight, MlSpan, Operation, Outcome, Record, Telemetry};
+use otel_ml::{
+    End, ErrorType, Handle, InFlight, MlSpan, Operation, Outcome, Record, Since, Telemetry,
+};
 use otel_ml_semconv::{error, http};
 use otel_ml_testing::{SpanExt, SpansExt, TestTelemetry, assert_ended_once};
 
@@ -250,6 +252,28 @@ fn the_measured_duration_is_that_of_the_span() {
     let span = test.spans().named("work").duration().as_secs_f64();
     let measured = series(&test, &http::metric::SERVER_REQUEST_DURATION, &[]).sum();
     assert!((span - measured).abs() < 0.05, "{span} {measured}");
+}
+
+#[test]
+fn one_whose_outcome_is_told_later_ends_as_of_then() {
+    let test = TestTelemetry::new();
+    let mut operation = start(&test.telemetry(), &Ends::default());
+    let before = SystemTime::now();
+    let then = Since::now();
+    let after = SystemTime::now();
+    // Until even a coarse clock has moved on.
+    while SystemTime::now() <= after + Duration::from_millis(1) {}
+    operation.end_as_of(then, &PANICKED);
+    operation.end(&Outcome::Ok);
+    let spans = test.spans();
+    assert_ended_once(&spans);
+    let span = spans.named("work");
+    assert!((before..=after).contains(&span.end_time));
+    assert_eq!(span.str(error::TYPE), "panic");
+    let metrics = test.metrics();
+    let measured = metrics.histogram(http::metric::SERVER_REQUEST_DURATION.name);
+    let most = after.duration_since(span.start_time).unwrap();
+    assert!(measured.one().sum() < (most + Duration::from_millis(1)).as_secs_f64());
 }
 
 /// Asks the operation's own handle while its span starts and ends.
