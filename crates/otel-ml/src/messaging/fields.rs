@@ -4,8 +4,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::carrier::Field;
 
-/// The header that tells when a message was sent, in microseconds since 1970, as decimal
-/// digits. Producers write it on request; consumers read it whenever it is there.
+/// The header that tells when a message was sent, in milliseconds since 1970, with three places
+/// behind a point: `1700000000123.456`. Whole milliseconds are read, too. Producers write it on
+/// request; consumers read it whenever it is there.
 pub const SENT_AT: &str = "otel-ml-sent-at";
 
 /// The names that are ours to write: the fields', and the send time's behind them.
@@ -35,14 +36,23 @@ pub fn field_slot(name: &str) -> Option<usize> {
 #[must_use]
 pub fn write_sent_at(time: SystemTime) -> String {
     let since_1970 = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    since_1970.as_micros().to_string()
+    // Whole ones would have a message wait before it was sent.
+    let behind_the_point = since_1970.subsec_micros() % 1_000;
+    format!("{}.{behind_the_point:03}", since_1970.as_millis())
 }
 
 /// The time that [`SENT_AT`] says; `None` for what is no time.
 #[must_use]
 pub fn read_sent_at(value: &[u8]) -> Option<SystemTime> {
-    let micros: u64 = std::str::from_utf8(value).ok()?.parse().ok()?;
-    UNIX_EPOCH.checked_add(Duration::from_micros(micros))
+    let number = |digits: &str| -> Option<u64> {
+        let is_one = digits.bytes().all(|byte| byte.is_ascii_digit());
+        digits.parse().ok().filter(|_| is_one)
+    };
+    let text = std::str::from_utf8(value).ok()?;
+    let (whole, places) = text.split_once('.').unwrap_or((text, "000"));
+    let micros = number(places).filter(|_| places.len() == 3)?;
+    let since_1970 = Duration::from_millis(number(whole)?) + Duration::from_micros(micros);
+    UNIX_EPOCH.checked_add(since_1970)
 }
 
 #[cfg(test)]
@@ -62,11 +72,34 @@ mod tests {
 
     #[test]
     fn times_are_read_as_written_and_rubbish_is_none() {
-        let time = UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456);
-        assert_eq!(read_sent_at(write_sent_at(time).as_bytes()), Some(time));
-        for rubbish in ["", "-1", "1.5", "99999999999999999999", "\u{663}"] {
+        for (micros, text) in [
+            (1_700_000_000_123_456, "1700000000123.456"),
+            (1_700_000_000_120_007, "1700000000120.007"),
+            (0, "0.000"),
+        ] {
+            let time = UNIX_EPOCH + Duration::from_micros(micros);
+            assert_eq!(write_sent_at(time), text);
+            assert_eq!(read_sent_at(text.as_bytes()), Some(time));
+        }
+        let whole = UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
+        assert_eq!(read_sent_at(b"1700000000123"), Some(whole));
+        for rubbish in [
+            "",
+            ".",
+            "-1",
+            "+1",
+            "1.5",
+            "1.+12",
+            "1.0000",
+            "1.000.000",
+            ".123",
+            "99999999999999999999",
+            "\u{663}",
+            "\u{663}.\u{663}0",
+        ] {
             assert_eq!(read_sent_at(rubbish.as_bytes()), None, "{rubbish}");
         }
         assert_eq!(read_sent_at(b"\xff"), None);
+        assert!(read_sent_at(u64::MAX.to_string().as_bytes()) > Some(SystemTime::now()));
     }
 }
