@@ -9,6 +9,7 @@ mod producer;
 mod publish;
 mod puller;
 mod received;
+mod returns;
 mod settle;
 
 pub use lapin;

@@ -94,6 +94,14 @@ where
             properties = properties.with_headers(headers);
         }
         let is_confirming = self.inner.status().confirm();
+        let mut ticket = is_confirming.then(|| self.settings.ticket()).flatten();
+        if let Some(ticket) = ticket
+            .as_mut()
+            .filter(|_| options.mandatory || options.immediate)
+        {
+            let sent = self.settings.sent(&exchange, &routing_key, &properties);
+            ticket.sent = Some(sent);
+        }
         let publishing =
             self.inner
                 .basic_publish(exchange, routing_key, options, payload, properties);
@@ -106,7 +114,7 @@ where
                     self.settings.end(&mut operation, Ok(&sent));
                 }
                 let settings = Arc::clone(&self.settings);
-                Ok(Confirming::new(confirm, operation, settings))
+                Ok(Confirming::new(confirm, operation, ticket, settings))
             }
             Err(error) => {
                 self.settings.end(&mut operation, Err(&error));
@@ -234,6 +242,7 @@ impl<H> OtelMlProducerBuilder<H> {
                 server: self.server,
                 template: self.template,
                 writes_send_time: self.writes_send_time,
+                returns: Arc::default(),
             }),
             keeps_context: false,
         }

@@ -7,19 +7,21 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
 
-use lapin::types::FieldTable;
+use lapin::message::BasicReturnMessage;
+use lapin::types::{FieldTable, ShortString};
 use lapin::{BasicProperties, Confirmation, PublisherConfirm, Result};
 use otel_ml::hooks::AllHooks;
 use otel_ml::messaging::{Client, ClientRecord, send};
 use otel_ml::opentelemetry::Context as OtelContext;
 use otel_ml::opentelemetry::trace::{SpanContext, TraceContextExt as _};
-use otel_ml::semconv::{messaging, ml};
+use otel_ml::semconv::messaging;
 use otel_ml::{Detail, ErrorType, Operation, Options, Outcome};
 
 use crate::carrier::{HeadersExtractor, HeadersInjector};
 use crate::delivery::{push_ids, push_routing_key};
 use crate::destination::{Name, published};
 use crate::error::{is_transient, of_returned};
+use crate::returns::{Returns, Sent, Ticket, fail};
 
 /// A message that is about to be published, as hooks see it.
 #[derive(Clone, Copy)]
@@ -54,9 +56,15 @@ pub(crate) struct Settings<H> {
     pub(crate) server: Option<(String, u16)>,
     pub(crate) template: Option<Box<Template>>,
     pub(crate) writes_send_time: bool,
+    pub(crate) returns: Arc<Returns>,
 }
 
 impl<H> Settings<H> {
+    fn is_recorded(&self) -> bool {
+        let telemetry = &self.options.telemetry;
+        telemetry.is_tracing() || telemetry.instruments().is_some()
+    }
+
     /// Starts the operation of publishing a message; returns its properties with the
     /// operation's context in them.
     pub(crate) fn begin(
@@ -69,7 +77,7 @@ impl<H> Settings<H> {
     {
         let headers = outgoing.properties.headers().as_ref();
         let telemetry = &self.options.telemetry;
-        let is_recorded = telemetry.is_tracing() || telemetry.instruments().is_some();
+        let is_recorded = self.is_recorded();
         if !is_recorded && !telemetry.is_propagating() {
             return (Operation::none(), self.written(None, headers));
         }
@@ -160,31 +168,69 @@ impl<H> Settings<H> {
         (headers.is_some() || !table.inner().is_empty()).then_some(table)
     }
 
-    /// Ends `operation` with what became of the message.
+    /// A publishing on a channel with confirms is under way: its answer may bring back another
+    /// message, and another's this one.
+    pub(crate) fn ticket(&self) -> Option<Ticket> {
+        self.is_recorded().then(|| self.returns.begin())
+    }
+
+    /// What a message that is published so would come back as.
+    pub(crate) fn sent(
+        &self,
+        exchange: &ShortString,
+        routing_key: &ShortString,
+        properties: &BasicProperties,
+    ) -> Sent {
+        let sender = self.context_of(properties.headers().as_ref());
+        Sent {
+            sender: (sender.trace_id(), sender.span_id()),
+            exchange: exchange.clone(),
+            routing_key: routing_key.clone(),
+        }
+    }
+
+    /// Ends `operation` with the broker's answer.
+    fn answered(
+        &self,
+        operation: &mut Operation<ClientRecord>,
+        ticket: Option<Ticket>,
+        answer: std::result::Result<&Confirmation, &lapin::Error>,
+    ) {
+        let came = |returned: &BasicReturnMessage| {
+            let sent = self.sent(
+                &returned.exchange,
+                &returned.routing_key,
+                &returned.properties,
+            );
+            (sent, of_returned(returned.error().as_ref()))
+        };
+        let (is_ack, came) = match answer {
+            Ok(Confirmation::Ack(returned)) => (true, returned.as_ref().map(came)),
+            Ok(Confirmation::Nack(returned)) => (false, returned.as_ref().map(came)),
+            Ok(Confirmation::NotRequested) | Err(_) => (false, None),
+        };
+        match ticket.and_then(|ticket| ticket.answered(is_ack, came, operation)) {
+            Some(failure) => fail(operation, failure, None),
+            None => self.end(operation, answer),
+        }
+    }
+
+    /// Ends `operation` with what became of a message that didn't come back.
     pub(crate) fn end(
         &self,
         operation: &mut Operation<ClientRecord>,
         answer: std::result::Result<&Confirmation, &lapin::Error>,
     ) {
-        let Some(record) = operation.record_mut() else {
-            return;
-        };
-        let (class, is_transient) = match answer {
-            // A message that nobody takes is acknowledged, too: it comes back with that.
-            Ok(Confirmation::Ack(Some(returned)) | Confirmation::Nack(Some(returned))) => {
-                of_returned(returned.error().as_ref())
+        match answer {
+            Ok(Confirmation::Ack(_) | Confirmation::NotRequested) => operation.end(&Outcome::Ok),
+            Ok(Confirmation::Nack(_)) => {
+                fail(operation, (ErrorType::new("nack"), Some(true)), None);
             }
-            Ok(Confirmation::Nack(None)) => (ErrorType::new("nack"), Some(true)),
-            Ok(Confirmation::Ack(None) | Confirmation::NotRequested) => {
-                operation.end(&Outcome::Ok);
-                return;
+            Err(error) => {
+                let failure = (self.options.error_type(error), Some(is_transient(error)));
+                fail(operation, failure, None);
             }
-            Err(error) => (self.options.error_type(error), Some(is_transient(error))),
-        };
-        if let Some(is_transient) = is_transient {
-            record.tell(ml::ERROR_TRANSIENT, is_transient);
         }
-        operation.end(&Outcome::Failed(class));
     }
 }
 
@@ -204,6 +250,10 @@ impl<H> fmt::Debug for Settings<H> {
 /// The span ends with the answer: a negative one, and a message that comes back since nobody
 /// takes it, are errors. On a channel without confirms it has ended before, with the call.
 ///
+/// lapin may hand a message that comes back to another's answer. A mandatory message of which this
+/// one's answer doesn't tell is in doubt, and its span open, until the answers that were under
+/// way on its producer are there, or dropped; it then ends as of its own answer.
+///
 /// Dropped while it is awaited, it ends as cancelled. Dropped without ever having been awaited, it
 /// ends there, without an error: as on a channel without confirms, nobody asks what became of
 /// the message, or asks [`wait_for_confirms`](lapin::Channel::wait_for_confirms), which goes on
@@ -212,6 +262,7 @@ impl<H> fmt::Debug for Settings<H> {
 pub struct Confirming<H = crate::DefaultHooks> {
     inner: PublisherConfirm,
     operation: Operation<ClientRecord>,
+    ticket: Option<Ticket>,
     settings: Arc<Settings<H>>,
     is_awaited: bool,
 }
@@ -220,11 +271,13 @@ impl<H> Confirming<H> {
     pub(crate) const fn new(
         inner: PublisherConfirm,
         operation: Operation<ClientRecord>,
+        ticket: Option<Ticket>,
         settings: Arc<Settings<H>>,
     ) -> Self {
         Self {
             inner,
             operation,
+            ticket,
             settings,
             is_awaited: false,
         }
@@ -238,7 +291,9 @@ impl<H> Future for Confirming<H> {
         let this = self.get_mut();
         this.is_awaited = true;
         let answer = ready!(Pin::new(&mut this.inner).poll(cx));
-        this.settings.end(&mut this.operation, answer.as_ref());
+        let ticket = this.ticket.take();
+        this.settings
+            .answered(&mut this.operation, ticket, answer.as_ref());
         Poll::Ready(answer)
     }
 }

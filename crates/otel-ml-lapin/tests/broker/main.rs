@@ -5,5 +5,6 @@
 mod consuming;
 mod parents;
 mod publishing;
+mod returned;
 mod settling;
 mod support;

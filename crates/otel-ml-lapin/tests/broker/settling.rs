@@ -1,7 +1,11 @@
 //! E08, E09, E12: settling, once each, in any order, and on channels that are gone.
 
+use std::pin::pin;
+
+use futures_util::{Stream, StreamExt as _};
 use otel_ml::opentelemetry::trace::SpanKind;
 use otel_ml::semconv::{error, messaging as keys, ml, rabbitmq};
+use otel_ml_lapin::lapin::Event;
 use otel_ml_lapin::lapin::options::{
     BasicAckOptions, BasicGetOptions, BasicNackOptions, BasicRejectOptions,
 };
@@ -9,9 +13,7 @@ use otel_ml_lapin::lapin::types::FieldTable;
 use otel_ml_lapin::{Received, otel_ml};
 use otel_ml_testing::{SpanExt as _, TestTelemetry, assert_types};
 
-use crate::support::{
-    ACK, Broker, MODES, Mode, consumer, next, producer, publish, short, soon, until,
-};
+use crate::support::{ACK, Broker, MODES, Mode, consumer, next, producer, publish, short, soon};
 
 struct Settling {
     broker: Broker,
@@ -70,6 +72,11 @@ impl Settling {
         let got = soon(channel.basic_get(queue, options)).await.unwrap();
         got.map_or(0, |got| got.message_count + 1)
     }
+}
+
+/// Until the connection tells of an error: what closes a channel is told once it is closed.
+async fn closed(events: &mut (impl Stream<Item = Event> + Unpin)) {
+    while !matches!(soon(events.next()).await.unwrap(), Event::Error(_)) {}
 }
 
 fn named(operations: &[(&str, i64)]) -> Vec<(String, i64)> {
@@ -206,13 +213,13 @@ async fn e12_settling_on_a_closed_channel_is_an_error_on_span_and_metric() {
 async fn e09_a_bad_ack_closes_the_channel_and_what_is_in_hand_fails() {
     for mode in MODES {
         let settling = Settling::of(mode, 3).await;
+        let mut events = pin!(settling.broker.connection.events_listener());
         let all = BasicAckOptions { multiple: true };
         assert!(settling.received[1].ack(all).await.unwrap());
         // The broker knows no such tag any more.
         assert!(settling.received[0].ack(ACK).await.unwrap());
         let handling = settling.received[2].process(async |delivery| {
-            until(|| !settling.channel.status().connected()).await;
-            until(|| delivery.poisoned()).await;
+            closed(&mut events).await;
             delivery.ack(ACK).await
         });
         assert!(!handling.await.unwrap());

@@ -35,16 +35,6 @@ pub(crate) async fn soon<F: Future>(what: F) -> F::Output {
     tokio::time::timeout(LONG, what).await.expect("in time")
 }
 
-/// Until `is_so`, or too long.
-pub(crate) async fn until(mut is_so: impl FnMut() -> bool) {
-    soon(async {
-        while !is_so() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    })
-    .await;
-}
-
 /// A name that no other test has, nor an earlier run.
 pub(crate) fn name(what: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
