@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::carrier::Field;
+use crate::carrier::{Field, Only};
 
 /// The header that tells when a message was sent, in milliseconds since 1970, with three places
 /// behind a point: `1700000000123.456`. Whole milliseconds are read, too. Producers write it on
@@ -30,6 +30,58 @@ pub fn field_slot(name: &str) -> Option<usize> {
     let known = *FIELDS.get(slot)?;
     // Nearly all write them as they are: a look at the bytes tells so sooner.
     (name == known || name.eq_ignore_ascii_case(known)).then_some(slot)
+}
+
+/// What a message's headers say in [`FIELDS`], found in one pass over them: for carriers.
+#[derive(Clone, Copy, Debug)]
+pub struct Found<'a> {
+    values: [Only<'a>; Field::ALL.len()],
+    sent_at: Option<SystemTime>,
+}
+
+impl Default for Found<'_> {
+    fn default() -> Self {
+        Self {
+            values: [Only::Nothing; Field::ALL.len()],
+            sent_at: None,
+        }
+    }
+}
+
+impl<'a> Found<'a> {
+    /// There is a header called `name`, which is `value`, behind those that were seen before. The
+    /// last one counts; that there are several is told of `traceparent` alone, whose values
+    /// may be invalid.
+    #[inline]
+    pub fn see(&mut self, name: &str, value: &'a [u8]) {
+        let Some(slot) = field_slot(name) else {
+            return;
+        };
+        let Some(found) = self.values.get_mut(slot) else {
+            self.sent_at = read_sent_at(value).or(self.sent_at);
+            return;
+        };
+        let is_repeated = *found != Only::Nothing && slot == Field::TraceParent as usize;
+        *found = if is_repeated {
+            Only::Several
+        } else {
+            Only::One(value)
+        };
+    }
+
+    /// The value of `field`, if it is one.
+    #[inline]
+    #[must_use]
+    pub fn only(&self, field: Field) -> Only<'a> {
+        let found = self.values.get(field as usize).copied();
+        found.unwrap_or(Only::Nothing)
+    }
+
+    /// What [`SENT_AT`] says; the last one that can be read.
+    #[must_use]
+    pub const fn sent_at(&self) -> Option<SystemTime> {
+        self.sent_at
+    }
 }
 
 /// What [`SENT_AT`] says for `time`.

@@ -30,7 +30,7 @@ use crate::options::Detail;
 use crate::telemetry::Telemetry;
 
 pub use consumer::{ProcessRecord, context_of, process, process_batch};
-pub use fields::{FIELDS, SENT_AT, SENT_AT_SLOT, field_slot, read_sent_at, write_sent_at};
+pub use fields::{FIELDS, Found, SENT_AT, SENT_AT_SLOT, field_slot, read_sent_at, write_sent_at};
 pub use layer::{
     ConfiguredOtelMlConsumerLayer, DefaultHooks, OtelMlConsumerLayer, OtelMlConsumerLayerBuilder,
 };
