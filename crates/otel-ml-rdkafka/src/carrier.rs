@@ -21,7 +21,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::SystemTime;
 
 use otel_ml::carrier::{ExtractCarrier, Field, InjectCarrier, Only, Repeated};
-use otel_ml::messaging::{FIELDS, SENT_AT_SLOT, field_slot, read_sent_at, write_sent_at};
+use otel_ml::messaging::{FIELDS, Found, SENT_AT_SLOT, field_slot, write_sent_at};
 use otel_ml::opentelemetry::propagation::{Extractor, Injector};
 use otel_ml::semconv::messaging;
 use rdkafka::message::{Header, Headers, OwnedHeaders};
@@ -67,8 +67,7 @@ fn visit<'a, H: Headers>(headers: &'a H, mut visit: impl FnMut(Header<'a, &'a [u
 /// fields up allocates nothing, unless `traceparent` is repeated.
 pub struct HeadersExtractor<'a, H> {
     headers: &'a H,
-    found: [Only<'a>; Field::ALL.len()],
-    sent_at: Option<SystemTime>,
+    found: Found<'a>,
 }
 
 impl<'a, H: Headers> HeadersExtractor<'a, H> {
@@ -76,34 +75,19 @@ impl<'a, H: Headers> HeadersExtractor<'a, H> {
     /// [`OwnedHeaders`].
     #[must_use]
     pub fn new(headers: &'a H) -> Self {
-        let mut found = [Only::Nothing; Field::ALL.len()];
-        let mut sent_at = None;
+        let mut found = Found::default();
         visit(headers, |header| {
-            let (Some(slot), Some(value)) = (field_slot(header.key), header.value) else {
-                return;
-            };
-            let Some(found) = found.get_mut(slot) else {
-                sent_at = read_sent_at(value).or(sent_at);
-                return;
-            };
-            let is_repeated = *found != Only::Nothing && slot == Field::TraceParent as usize;
-            *found = if is_repeated {
-                Only::Several
-            } else {
-                Only::One(value)
-            };
+            if let Some(value) = header.value {
+                found.see(header.key, value);
+            }
         });
-        Self {
-            headers,
-            found,
-            sent_at,
-        }
+        Self { headers, found }
     }
 
     /// What the header [`SENT_AT`] says; the last one that can be read.
     #[must_use]
     pub const fn sent_at(&self) -> Option<SystemTime> {
-        self.sent_at
+        self.found.sent_at()
     }
 
     fn all(&self, is: impl Fn(&str) -> bool) -> Vec<Header<'a, &'a [u8]>> {
@@ -128,10 +112,7 @@ impl<H: Headers> ExtractCarrier for HeadersExtractor<'_, H> {
     }
 
     fn only(&self, field: Field) -> Only<'_> {
-        self.found
-            .get(field as usize)
-            .copied()
-            .unwrap_or(Only::Nothing)
+        self.found.only(field)
     }
 }
 
@@ -156,7 +137,7 @@ impl<H: Headers> Extractor for HeadersExtractor<'_, H> {
 impl<H> fmt::Debug for HeadersExtractor<'_, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HeadersExtractor")
-            .field("sent_at", &self.sent_at)
+            .field("sent_at", &self.found.sent_at())
             .finish_non_exhaustive()
     }
 }
