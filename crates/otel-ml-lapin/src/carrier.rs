@@ -20,7 +20,7 @@ use std::time::SystemTime;
 
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use otel_ml::carrier::{ExtractCarrier, Field, InjectCarrier, Only, Repeated};
-use otel_ml::messaging::{FIELDS, SENT_AT_SLOT, field_slot, read_sent_at, write_sent_at};
+use otel_ml::messaging::{FIELDS, Found, SENT_AT_SLOT, field_slot, write_sent_at};
 use otel_ml::opentelemetry::propagation::{Extractor, Injector};
 use otel_ml::semconv::messaging;
 
@@ -44,45 +44,26 @@ fn bytes(value: &AMQPValue) -> Option<&[u8]> {
 /// unless `traceparent` is repeated.
 pub struct HeadersExtractor<'a> {
     headers: &'a FieldTable,
-    found: [Only<'a>; Field::ALL.len()],
-    sent_at: Option<SystemTime>,
+    found: Found<'a>,
 }
 
 impl<'a> HeadersExtractor<'a> {
     /// Reads from `headers`.
     #[must_use]
     pub fn new(headers: &'a FieldTable) -> Self {
-        let mut found = [Only::Nothing; Field::ALL.len()];
-        let mut sent_at = None;
+        let mut found = Found::default();
         for (name, value) in headers {
-            let Some(slot) = field_slot(name.as_str()) else {
-                continue;
-            };
-            let Some(value) = bytes(value) else {
-                continue;
-            };
-            let Some(found) = found.get_mut(slot) else {
-                sent_at = read_sent_at(value);
-                continue;
-            };
-            let is_repeated = *found != Only::Nothing && slot == Field::TraceParent as usize;
-            *found = if is_repeated {
-                Only::Several
-            } else {
-                Only::One(value)
-            };
+            if let Some(value) = bytes(value) {
+                found.see(name.as_str(), value);
+            }
         }
-        Self {
-            headers,
-            found,
-            sent_at,
-        }
+        Self { headers, found }
     }
 
     /// What the header [`SENT_AT`] says, if it is there and can be read.
     #[must_use]
     pub const fn sent_at(&self) -> Option<SystemTime> {
-        self.sent_at
+        self.found.sent_at()
     }
 
     fn all(&self, name: &str) -> impl DoubleEndedIterator<Item = &'a [u8]> {
@@ -102,10 +83,7 @@ impl ExtractCarrier for HeadersExtractor<'_> {
     }
 
     fn only(&self, field: Field) -> Only<'_> {
-        self.found
-            .get(field as usize)
-            .copied()
-            .unwrap_or(Only::Nothing)
+        self.found.only(field)
     }
 }
 
@@ -127,7 +105,7 @@ impl Extractor for HeadersExtractor<'_> {
 impl fmt::Debug for HeadersExtractor<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HeadersExtractor")
-            .field("sent_at", &self.sent_at)
+            .field("sent_at", &self.sent_at())
             .finish_non_exhaustive()
     }
 }
