@@ -89,12 +89,14 @@ where
             payload,
             properties: &properties,
         };
-        let (mut operation, headers) = self.settings.begin(&outgoing, self.keeps_context);
+        let is_confirmed = self.inner.status().confirm();
+        let begun = self
+            .settings
+            .begin(&outgoing, self.keeps_context, is_confirmed);
+        let (mut operation, headers, mut ticket) = begun;
         if let Some(headers) = headers {
             properties = properties.with_headers(headers);
         }
-        let is_confirming = self.inner.status().confirm();
-        let mut ticket = is_confirming.then(|| self.settings.ticket()).flatten();
         if let Some(ticket) = ticket
             .as_mut()
             .filter(|_| options.mandatory || options.immediate)
@@ -109,7 +111,7 @@ where
         let written = poll_fn(|cx| operation.scope(|| publishing.as_mut().poll(cx))).await;
         match written {
             Ok(confirm) => {
-                if !is_confirming {
+                if !is_confirmed {
                     let sent = Confirmation::NotRequested;
                     self.settings.end(&mut operation, Ok(&sent));
                 }

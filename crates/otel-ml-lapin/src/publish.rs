@@ -60,26 +60,22 @@ pub(crate) struct Settings<H> {
 }
 
 impl<H> Settings<H> {
-    fn is_recorded(&self) -> bool {
-        let telemetry = &self.options.telemetry;
-        telemetry.is_tracing() || telemetry.instruments().is_some()
-    }
-
-    /// Starts the operation of publishing a message; returns its properties with the
-    /// operation's context in them.
+    /// Starts the operation of publishing a message; returns its headers with the operation's
+    /// context in them, and, where it is confirmed and recorded, what it is under way by.
     pub(crate) fn begin(
         &self,
         outgoing: &Outgoing<'_>,
         keeps_context: bool,
-    ) -> (Operation<ClientRecord>, Option<FieldTable>)
+        is_confirmed: bool,
+    ) -> (Operation<ClientRecord>, Option<FieldTable>, Option<Ticket>)
     where
         H: for<'a> AllHooks<Outgoing<'a>>,
     {
         let headers = outgoing.properties.headers().as_ref();
         let telemetry = &self.options.telemetry;
-        let is_recorded = self.is_recorded();
+        let is_recorded = telemetry.is_tracing() || telemetry.instruments().is_some();
         if !is_recorded && !telemetry.is_propagating() {
-            return (Operation::none(), self.written(None, headers));
+            return (Operation::none(), self.written(None, headers), None);
         }
         let kept = keeps_context.then(|| self.context_of(headers));
         let kept = kept.filter(SpanContext::is_valid);
@@ -94,7 +90,9 @@ impl<H> Settings<H> {
         };
         let cx = operation.context().unwrap_or(&current);
         let written = self.written(kept.is_none().then_some(cx), headers);
-        (operation, written)
+        // Also of one that the filter refuses: its answer may bring back another.
+        let ticket = (is_confirmed && is_recorded).then(|| self.returns.begin());
+        (operation, written, ticket)
     }
 
     fn context_of(&self, headers: Option<&FieldTable>) -> SpanContext {
@@ -166,12 +164,6 @@ impl<H> Settings<H> {
             injector.remove_sent_at();
         }
         (headers.is_some() || !table.inner().is_empty()).then_some(table)
-    }
-
-    /// A publishing on a channel with confirms is under way: its answer may bring back another
-    /// message, and another's this one.
-    pub(crate) fn ticket(&self) -> Option<Ticket> {
-        self.is_recorded().then(|| self.returns.begin())
     }
 
     /// What a message that is published so would come back as.

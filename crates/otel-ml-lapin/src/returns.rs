@@ -5,7 +5,7 @@
 //! is the wrong one. So what came back is told by what it says, and a message that may have
 //! come back with another's answer is in doubt until the answers that were under way are there.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -54,8 +54,8 @@ pub(crate) struct Returns(Mutex<Board>);
 #[derive(Default)]
 struct Board {
     next: u64,
-    /// Those whose answer nobody has looked at yet.
-    open: BTreeSet<u64>,
+    /// Those whose answer nobody has looked at yet, in order.
+    open: VecDeque<u64>,
     /// What came back with another's answer, and is nobody's yet.
     unclaimed: VecDeque<(Sent, Failure, u64)>,
     /// Those that may have come back with another's answer.
@@ -76,7 +76,7 @@ impl Returns {
         let mut board = self.lock();
         let number = board.next;
         board.next += 1;
-        board.open.insert(number);
+        board.open.push_back(number);
         Ticket {
             returns: Arc::clone(self),
             number,
@@ -117,7 +117,7 @@ impl Ticket {
         let sent = self.sent.take();
         let mut ended = None;
         let mut board = self.returns.lock();
-        board.open.remove(&self.number);
+        board.close(self.number);
         let mut failure = None;
         if let Some((message, why)) = came {
             if sent.as_ref() == Some(&message) {
@@ -150,7 +150,7 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         let mut board = self.returns.lock();
-        board.open.remove(&self.number);
+        board.close(self.number);
         let over = board.over();
         drop(board);
         for mut doubtful in over {
@@ -162,6 +162,12 @@ impl Drop for Ticket {
 }
 
 impl Board {
+    fn close(&mut self, number: u64) {
+        if let Ok(at) = self.open.binary_search(&number) {
+            self.open.remove(at);
+        }
+    }
+
     /// Gives what came back to the one in doubt that it is, or keeps it.
     fn hand_over(&mut self, message: Sent, why: Failure) -> Option<(Doubtful, Failure)> {
         let is_it = |doubtful: &Doubtful| doubtful.sent == message;
@@ -181,7 +187,7 @@ impl Board {
     /// Those that haven't come back. What came back of a message whose answer nobody looked
     /// at is forgotten.
     fn over(&mut self) -> Vec<Doubtful> {
-        let first = self.open.first().copied().unwrap_or(self.next);
+        let first = self.open.front().copied().unwrap_or(self.next);
         while let Some((.., until)) = self.unclaimed.front()
             && (*until <= first || self.unclaimed.len() > MOST)
         {
