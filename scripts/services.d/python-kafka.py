@@ -6,19 +6,13 @@
 It prints what came of it as one line of JSON: the message's headers and the spans.
 """
 
-import json
 import sys
 
 import confluent_kafka
 from opentelemetry.instrumentation.confluent_kafka import ConfluentKafkaInstrumentor
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from python_told import provider, tell
 
 mode, bootstrap, topic = sys.argv[1:]
-spans = InMemorySpanExporter()
-provider = TracerProvider()
-provider.add_span_processor(SimpleSpanProcessor(spans))
 tracer = provider.get_tracer("python-kafka")
 instrumentor = ConfluentKafkaInstrumentor()
 headers = []
@@ -53,21 +47,4 @@ else:
     # The span of the processing ends with the next poll, or with the consumer.
     consumer.poll(0.1)
     consumer.close()
-
-
-def one(context):
-    return {"trace": f"{context.trace_id:032x}", "span": f"{context.span_id:016x}"}
-
-
-def told(span):
-    return {
-        "name": span.name,
-        "kind": span.kind.name,
-        **one(span.context),
-        "parent": f"{span.parent.span_id:016x}" if span.parent else None,
-        "links": [one(link.context) for link in span.links],
-        "error": not span.status.is_ok,
-    }
-
-
-print(json.dumps({"headers": headers, "spans": [told(span) for span in spans.get_finished_spans()]}))
+tell(headers)

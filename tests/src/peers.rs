@@ -85,6 +85,8 @@ pub fn python(script: &str, arguments: &[&str]) -> Value {
         .expect("OTEL_ML_PYTHON names an interpreter: eval \"$(scripts/services up python)\"");
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/services.d");
     let output = Command::new(python)
+        // Leaves nothing compiled behind.
+        .arg("-B")
         .arg(folder.join(script))
         .args(arguments)
         .output()
