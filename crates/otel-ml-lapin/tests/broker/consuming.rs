@@ -100,144 +100,150 @@ async fn a_message_that_is_asked_for_is_received_processed_and_counted_once() {
 
 #[tokio::test]
 async fn e15_every_way_a_handler_ends() {
-    let broker = Broker::new().await;
-    let test = TestTelemetry::new();
-    let channel = broker.channel(Mode::Plain).await;
-    let queue = broker.queue(&channel, FieldTable::default()).await;
-    let producer = producer(&test, &channel);
-    for _ in 0..4 {
-        publish(&producer, &queue).await;
+    for mode in MODES {
+        let broker = Broker::new().await;
+        let test = TestTelemetry::new();
+        let channel = broker.channel(mode).await;
+        let queue = broker.queue(&channel, FieldTable::default()).await;
+        let producer = producer(&test, &channel);
+        for _ in 0..4 {
+            publish(&producer, &queue).await;
+        }
+        let mut messages = consumer(&test, &channel, &queue).await;
+        test.reset();
+        let only = || {
+            assert_eq!(test.open_spans(), [""; 0]);
+            let [span] = test.take_spans().try_into().unwrap();
+            span
+        };
+        let poison = next(&mut messages).await;
+        poison
+            .process(async |_| Err::<(), _>(Poison))
+            .await
+            .unwrap_err();
+        assert_eq!(only().str(error::TYPE), "Poison");
+        let class = otel_ml_lapin::lapin::ErrorKind::MissingHeartbeatError;
+        let class = otel_ml_lapin::lapin::Error::from(class);
+        poison
+            .process(async |_| Err::<(), _>(class))
+            .await
+            .unwrap_err();
+        assert_eq!(only().str(error::TYPE), "MissingHeartbeatError");
+        let panicking = next(&mut messages).await;
+        let handled = panicking
+            .process(async |_| -> Result<(), Poison> { std::panic::panic_any("on purpose") });
+        let caught = AssertUnwindSafe(handled).catch_unwind().await.unwrap_err();
+        assert_eq!(caught.downcast_ref(), Some(&"on purpose"));
+        assert_eq!(only().str(error::TYPE), "panic");
+        let slow = next(&mut messages).await;
+        let handled = slow.process(async |_| std::future::pending::<Result<(), Poison>>().await);
+        tokio::time::timeout(Duration::from_millis(1), handled)
+            .await
+            .unwrap_err();
+        let span = only();
+        assert_eq!(span.str(error::TYPE), "cancelled");
+        assert_eq!(span.str(ml::CANCEL_REASON), "dropped");
+        let unpolled = next(&mut messages).await;
+        drop(unpolled.process(async |_| Ok::<_, Poison>(())));
+        assert!(test.spans().is_empty());
+        let metrics = test.metrics();
+        let durations = metrics.histogram("messaging.process.duration");
+        assert_eq!(
+            durations
+                .points()
+                .iter()
+                .map(|point| point.count())
+                .sum::<u64>(),
+            4
+        );
     }
-    let mut messages = consumer(&test, &channel, &queue).await;
-    test.reset();
-    let only = || {
-        assert_eq!(test.open_spans(), [""; 0]);
-        let [span] = test.take_spans().try_into().unwrap();
-        span
-    };
-    let poison = next(&mut messages).await;
-    poison
-        .process(async |_| Err::<(), _>(Poison))
-        .await
-        .unwrap_err();
-    assert_eq!(only().str(error::TYPE), "Poison");
-    let class = otel_ml_lapin::lapin::ErrorKind::MissingHeartbeatError;
-    let class = otel_ml_lapin::lapin::Error::from(class);
-    poison
-        .process(async |_| Err::<(), _>(class))
-        .await
-        .unwrap_err();
-    assert_eq!(only().str(error::TYPE), "MissingHeartbeatError");
-    let panicking = next(&mut messages).await;
-    let handled =
-        panicking.process(async |_| -> Result<(), Poison> { std::panic::panic_any("on purpose") });
-    let caught = AssertUnwindSafe(handled).catch_unwind().await.unwrap_err();
-    assert_eq!(caught.downcast_ref(), Some(&"on purpose"));
-    assert_eq!(only().str(error::TYPE), "panic");
-    let slow = next(&mut messages).await;
-    let handled = slow.process(async |_| std::future::pending::<Result<(), Poison>>().await);
-    tokio::time::timeout(Duration::from_millis(1), handled)
-        .await
-        .unwrap_err();
-    let span = only();
-    assert_eq!(span.str(error::TYPE), "cancelled");
-    assert_eq!(span.str(ml::CANCEL_REASON), "dropped");
-    let unpolled = next(&mut messages).await;
-    drop(unpolled.process(async |_| Ok::<_, Poison>(())));
-    assert!(test.spans().is_empty());
-    let metrics = test.metrics();
-    let durations = metrics.histogram("messaging.process.duration");
-    assert_eq!(
-        durations
-            .points()
-            .iter()
-            .map(|point| point.count())
-            .sum::<u64>(),
-        4
-    );
 }
 
 #[tokio::test]
 async fn e09_an_aborted_task_ends_what_it_does() {
-    let broker = Broker::new().await;
-    let test = TestTelemetry::new();
-    let channel = broker.channel(Mode::Confirm).await;
-    let queue = broker.queue(&channel, FieldTable::default()).await;
-    publish(&producer(&test, &channel), &queue).await;
-    test.reset();
-    let mut messages = consumer(&test, &channel, &queue).await;
-    let (started, running) = tokio::sync::oneshot::channel();
-    let task = tokio::spawn(async move {
-        let received = next(&mut messages).await;
-        let handled = received.process(async |_| {
-            started.send(()).unwrap();
-            std::future::pending::<Result<(), Poison>>().await
+    for mode in MODES {
+        let broker = Broker::new().await;
+        let test = TestTelemetry::new();
+        let channel = broker.channel(mode).await;
+        let queue = broker.queue(&channel, FieldTable::default()).await;
+        publish(&producer(&test, &channel), &queue).await;
+        test.reset();
+        let mut messages = consumer(&test, &channel, &queue).await;
+        let (started, running) = tokio::sync::oneshot::channel();
+        let task = tokio::spawn(async move {
+            let received = next(&mut messages).await;
+            let handled = received.process(async |_| {
+                started.send(()).unwrap();
+                std::future::pending::<Result<(), Poison>>().await
+            });
+            handled.await
         });
-        handled.await
-    });
-    soon(running).await.unwrap();
-    assert_eq!(test.open_spans().len(), 1);
-    task.abort();
-    assert!(soon(task).await.unwrap_err().is_cancelled());
-    assert_eq!(test.open_spans(), [""; 0]);
-    let span = &test.spans()[0];
-    assert_eq!(span.str(error::TYPE), "cancelled");
-    assert_eq!(span.str(ml::CANCEL_REASON), "dropped");
+        soon(running).await.unwrap();
+        assert_eq!(test.open_spans().len(), 1);
+        task.abort();
+        assert!(soon(task).await.unwrap_err().is_cancelled());
+        assert_eq!(test.open_spans(), [""; 0]);
+        let span = &test.spans()[0];
+        assert_eq!(span.str(error::TYPE), "cancelled");
+        assert_eq!(span.str(ml::CANCEL_REASON), "dropped");
+    }
 }
 
 #[tokio::test]
 async fn e14_a_generated_queue_of_an_exchange_is_named_by_the_exchange() {
-    let broker = Broker::new().await;
-    let test = TestTelemetry::new();
-    let channel = broker.channel(Mode::Confirm).await;
-    let exchange = name("exchange");
-    let options = ExchangeDeclareOptions {
-        auto_delete: true,
-        ..ExchangeDeclareOptions::default()
-    };
-    let declaring = channel.exchange_declare(
-        short(&exchange),
-        ExchangeKind::Topic,
-        options,
-        FieldTable::default(),
-    );
-    soon(declaring).await.unwrap();
-    let options = QueueDeclareOptions {
-        exclusive: true,
-        ..QueueDeclareOptions::default()
-    };
-    let declaring = channel.queue_declare(short(""), options, FieldTable::default());
-    let generated = soon(declaring).await.unwrap().name().clone();
-    let binding = channel.queue_bind(
-        generated.clone(),
-        short(&exchange),
-        short("*.scored"),
-        QueueBindOptions::default(),
-        FieldTable::default(),
-    );
-    soon(binding).await.unwrap();
-    let mut messages = consumer(&test, &channel, generated.as_str()).await;
-    let producer = producer(&test, &channel);
-    let publishing = producer.basic_publish(
-        short(&exchange),
-        short("fraud.scored"),
-        otel_ml_lapin::lapin::options::BasicPublishOptions::default(),
-        b"payload",
-        otel_ml_lapin::lapin::BasicProperties::default(),
-    );
-    soon(soon(publishing).await.unwrap()).await.unwrap();
-    let received = next(&mut messages).await;
-    received
-        .process(async |_| Ok::<_, Poison>(()))
-        .await
-        .unwrap();
-    received.ack(ACK).await.unwrap();
-    let destination = format!("{exchange}:fraud.scored");
-    assert_tree!(test.spans(), {
-        (format!("publish {destination}")) => [
-            (format!("process {destination}")) => [(format!("ack {destination}"))]
-        ]
-    });
+    for mode in MODES {
+        let broker = Broker::new().await;
+        let test = TestTelemetry::new();
+        let channel = broker.channel(mode).await;
+        let exchange = name("exchange");
+        let options = ExchangeDeclareOptions {
+            auto_delete: true,
+            ..ExchangeDeclareOptions::default()
+        };
+        let declaring = channel.exchange_declare(
+            short(&exchange),
+            ExchangeKind::Topic,
+            options,
+            FieldTable::default(),
+        );
+        soon(declaring).await.unwrap();
+        let options = QueueDeclareOptions {
+            exclusive: true,
+            ..QueueDeclareOptions::default()
+        };
+        let declaring = channel.queue_declare(short(""), options, FieldTable::default());
+        let generated = soon(declaring).await.unwrap().name().clone();
+        let binding = channel.queue_bind(
+            generated.clone(),
+            short(&exchange),
+            short("*.scored"),
+            QueueBindOptions::default(),
+            FieldTable::default(),
+        );
+        soon(binding).await.unwrap();
+        let mut messages = consumer(&test, &channel, generated.as_str()).await;
+        let producer = producer(&test, &channel);
+        let publishing = producer.basic_publish(
+            short(&exchange),
+            short("fraud.scored"),
+            otel_ml_lapin::lapin::options::BasicPublishOptions::default(),
+            b"payload",
+            otel_ml_lapin::lapin::BasicProperties::default(),
+        );
+        soon(soon(publishing).await.unwrap()).await.unwrap();
+        let received = next(&mut messages).await;
+        received
+            .process(async |_| Ok::<_, Poison>(()))
+            .await
+            .unwrap();
+        received.ack(ACK).await.unwrap();
+        let destination = format!("{exchange}:fraud.scored");
+        assert_tree!(test.spans(), {
+            (format!("publish {destination}")) => [
+                (format!("process {destination}")) => [(format!("ack {destination}"))]
+            ]
+        });
+    }
 }
 
 #[tokio::test]

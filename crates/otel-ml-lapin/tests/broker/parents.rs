@@ -90,98 +90,104 @@ async fn e07_a_message_is_processed_below_its_sender_and_linked_to_it() {
 
 #[tokio::test]
 async fn e07_inside_a_span_a_message_is_linked_and_brings_its_baggage() {
-    let test = TestTelemetry::new();
-    let broker = Broker::new().await;
-    let channel = broker.channel(Mode::Plain).await;
-    let queue = broker.queue(&channel, FieldTable::default()).await;
-    let with_baggage = Context::new().with_baggage([KeyValue::new("user.tier", "pro")]);
-    let producer = producer(&test, &channel);
-    publish(&producer, &queue).with_context(with_baggage).await;
-    let mut consumer = consumer(&test, &channel, &queue).await;
-    let received = next(&mut consumer).await;
-    let around = stage("around").telemetry(&telemetry(&test));
-    let tier = around.run(received.process(async |_| {
-        let cx = Context::current();
-        Ok::<_, Poison>(cx.baggage().get("user.tier").map(ToString::to_string))
-    }));
-    assert_eq!(tier.await.unwrap().as_deref(), Some("pro"));
-    let spans = test.spans();
-    let sent = spans
-        .named(&format!("publish {queue}"))
-        .span_context
-        .clone();
-    let process = span(format!("process {queue}")).links([&sent]);
-    let expected = vec![
-        span(format!("publish {queue}")),
-        span("around").child(process),
-    ];
-    otel_ml_testing::assert_tree(&spans, expected);
+    for mode in MODES {
+        let test = TestTelemetry::new();
+        let broker = Broker::new().await;
+        let channel = broker.channel(mode).await;
+        let queue = broker.queue(&channel, FieldTable::default()).await;
+        let with_baggage = Context::new().with_baggage([KeyValue::new("user.tier", "pro")]);
+        let producer = producer(&test, &channel);
+        publish(&producer, &queue).with_context(with_baggage).await;
+        let mut consumer = consumer(&test, &channel, &queue).await;
+        let received = next(&mut consumer).await;
+        let around = stage("around").telemetry(&telemetry(&test));
+        let tier = around.run(received.process(async |_| {
+            let cx = Context::current();
+            Ok::<_, Poison>(cx.baggage().get("user.tier").map(ToString::to_string))
+        }));
+        assert_eq!(tier.await.unwrap().as_deref(), Some("pro"));
+        let spans = test.spans();
+        let sent = spans
+            .named(&format!("publish {queue}"))
+            .span_context
+            .clone();
+        let process = span(format!("process {queue}")).links([&sent]);
+        let expected = vec![
+            span(format!("publish {queue}")),
+            span("around").child(process),
+        ];
+        otel_ml_testing::assert_tree(&spans, expected);
+    }
 }
 
 #[tokio::test]
 async fn e13_e27_a_loop_never_inherits_the_message_before() {
-    let test = TestTelemetry::new();
-    let broker = Broker::new().await;
-    let channel = broker.channel(Mode::Plain).await;
-    let queue = broker.queue(&channel, FieldTable::default()).await;
-    publish_bare(&channel, &queue, table(&[("traceparent", long(SAMPLED))])).await;
-    publish_bare(&channel, &queue, FieldTable::default()).await;
-    let mut messages = consumer(&test, &channel, &queue).await;
-    let first = next(&mut messages).await;
-    // Given up half-way, and the stream with it, which was cloned before.
-    let mut rest = messages.clone();
-    let handled = first.process(async |_| std::future::pending::<Result<(), Poison>>().await);
-    tokio::time::timeout(std::time::Duration::from_millis(1), handled)
-        .await
-        .unwrap_err();
-    drop(messages);
-    let second = next(&mut rest).await;
-    assert!(!Context::current().span().span_context().is_valid());
-    assert!(!second.sender().span().span_context().is_valid());
-    second.process(async |_| Ok::<_, Poison>(())).await.unwrap();
-    let spans = test.spans();
-    let first_trace = spans[0].span_context.trace_id();
-    assert_eq!(first_trace.to_string(), "0af7651916cd43dd8448eb211c80319c");
-    assert_eq!(spans[0].str(ml::CANCEL_REASON), "dropped");
-    assert_ne!(spans[1].span_context.trace_id(), first_trace);
-    assert_eq!(spans[1].parent(), None);
-    assert!(spans[1].links.is_empty());
+    for mode in MODES {
+        let test = TestTelemetry::new();
+        let broker = Broker::new().await;
+        let channel = broker.channel(mode).await;
+        let queue = broker.queue(&channel, FieldTable::default()).await;
+        publish_bare(&channel, &queue, table(&[("traceparent", long(SAMPLED))])).await;
+        publish_bare(&channel, &queue, FieldTable::default()).await;
+        let mut messages = consumer(&test, &channel, &queue).await;
+        let first = next(&mut messages).await;
+        // Given up half-way, and the stream with it, which was cloned before.
+        let mut rest = messages.clone();
+        let handled = first.process(async |_| std::future::pending::<Result<(), Poison>>().await);
+        tokio::time::timeout(std::time::Duration::from_millis(1), handled)
+            .await
+            .unwrap_err();
+        drop(messages);
+        let second = next(&mut rest).await;
+        assert!(!Context::current().span().span_context().is_valid());
+        assert!(!second.sender().span().span_context().is_valid());
+        second.process(async |_| Ok::<_, Poison>(())).await.unwrap();
+        let spans = test.spans();
+        let first_trace = spans[0].span_context.trace_id();
+        assert_eq!(first_trace.to_string(), "0af7651916cd43dd8448eb211c80319c");
+        assert_eq!(spans[0].str(ml::CANCEL_REASON), "dropped");
+        assert_ne!(spans[1].span_context.trace_id(), first_trace);
+        assert_eq!(spans[1].parent(), None);
+        assert!(spans[1].links.is_empty());
+    }
 }
 
 #[tokio::test]
 async fn e02_values_of_every_type_are_read_or_absent() {
-    let test = TestTelemetry::new();
-    let broker = Broker::new().await;
-    let channel = broker.channel(Mode::Confirm).await;
-    let queue = broker.queue(&channel, FieldTable::default()).await;
-    let readable = [
-        long(SAMPLED),
-        AMQPValue::ByteArray(SAMPLED.as_bytes().into()),
-    ];
-    let rubbish = [
-        AMQPValue::Void,
-        AMQPValue::Boolean(true),
-        AMQPValue::LongLongInt(-1),
-        AMQPValue::Timestamp(u64::MAX),
-        AMQPValue::LongString(vec![0xff, 0xfe].into()),
-        long(&"0".repeat(70_000)),
-        AMQPValue::FieldArray(vec![long(SAMPLED)].into()),
-        AMQPValue::FieldTable(table(&[("traceparent", long(SAMPLED))])),
-    ];
-    let mut consumer = consumer(&test, &channel, &queue).await;
-    for (value, is_read) in readable
-        .into_iter()
-        .map(|value| (value, true))
-        .chain(rubbish.into_iter().map(|value| (value, false)))
-    {
-        publish_bare(&channel, &queue, table(&[("traceparent", value.clone())])).await;
-        let received = next(&mut consumer).await;
-        received
-            .process(async |_| Ok::<_, Poison>(()))
-            .await
-            .unwrap();
-        let [span] = test.take_spans().try_into().unwrap();
-        assert_eq!(span.parent().is_some(), is_read, "{value:?}");
+    for mode in MODES {
+        let test = TestTelemetry::new();
+        let broker = Broker::new().await;
+        let channel = broker.channel(mode).await;
+        let queue = broker.queue(&channel, FieldTable::default()).await;
+        let readable = [
+            long(SAMPLED),
+            AMQPValue::ByteArray(SAMPLED.as_bytes().into()),
+        ];
+        let rubbish = [
+            AMQPValue::Void,
+            AMQPValue::Boolean(true),
+            AMQPValue::LongLongInt(-1),
+            AMQPValue::Timestamp(u64::MAX),
+            AMQPValue::LongString(vec![0xff, 0xfe].into()),
+            long(&"0".repeat(70_000)),
+            AMQPValue::FieldArray(vec![long(SAMPLED)].into()),
+            AMQPValue::FieldTable(table(&[("traceparent", long(SAMPLED))])),
+        ];
+        let mut consumer = consumer(&test, &channel, &queue).await;
+        for (value, is_read) in readable
+            .into_iter()
+            .map(|value| (value, true))
+            .chain(rubbish.into_iter().map(|value| (value, false)))
+        {
+            publish_bare(&channel, &queue, table(&[("traceparent", value.clone())])).await;
+            let received = next(&mut consumer).await;
+            received
+                .process(async |_| Ok::<_, Poison>(()))
+                .await
+                .unwrap();
+            let [span] = test.take_spans().try_into().unwrap();
+            assert_eq!(span.parent().is_some(), is_read, "{value:?}");
+        }
     }
 }
 

@@ -267,28 +267,30 @@ async fn an_answer_that_nobody_awaits_is_left_to_the_channel() {
 
 #[tokio::test]
 async fn e14_generated_names_are_in_no_name_and_no_label() {
-    let broker = Broker::new().await;
-    let test = TestTelemetry::new();
-    let channel = broker.channel(Mode::Confirm).await;
-    let options = QueueDeclareOptions {
-        exclusive: true,
-        ..QueueDeclareOptions::default()
-    };
-    let declaring = channel.queue_declare(short(""), options, FieldTable::default());
-    let queue = soon(declaring).await.unwrap().name().as_str().to_owned();
-    assert!(queue.starts_with("amq.gen-"));
-    publish(&producer(&test, &channel), &queue).await;
-    let span = &test.spans()[0];
-    assert_eq!(span.name, "publish");
-    assert_eq!(span.str(keys::DESTINATION_NAME), queue);
-    assert!(span.bool(keys::DESTINATION_ANONYMOUS));
-    let metrics = test.metrics();
-    let sent = metrics.sum("messaging.client.sent.messages").one().clone();
-    assert!(
-        sent.labels()
-            .iter()
-            .all(|label| !label.value.to_string().contains("amq.gen-"))
-    );
+    for mode in MODES {
+        let broker = Broker::new().await;
+        let test = TestTelemetry::new();
+        let channel = broker.channel(mode).await;
+        let options = QueueDeclareOptions {
+            exclusive: true,
+            ..QueueDeclareOptions::default()
+        };
+        let declaring = channel.queue_declare(short(""), options, FieldTable::default());
+        let queue = soon(declaring).await.unwrap().name().as_str().to_owned();
+        assert!(queue.starts_with("amq.gen-"));
+        publish(&producer(&test, &channel), &queue).await;
+        let span = &test.spans()[0];
+        assert_eq!(span.name, "publish");
+        assert_eq!(span.str(keys::DESTINATION_NAME), queue);
+        assert!(span.bool(keys::DESTINATION_ANONYMOUS));
+        let metrics = test.metrics();
+        let sent = metrics.sum("messaging.client.sent.messages").one().clone();
+        assert!(
+            sent.labels()
+                .iter()
+                .all(|label| !label.value.to_string().contains("amq.gen-"))
+        );
+    }
 }
 
 #[tokio::test]
@@ -326,39 +328,41 @@ async fn a_template_names_destinations_whose_names_hold_ids() {
 
 #[tokio::test]
 async fn e29_odd_and_long_headers_pass_through() {
-    let broker = Broker::new().await;
-    let test = TestTelemetry::new();
-    let channel = broker.channel(Mode::Confirm).await;
-    let queue = broker.queue(&channel, FieldTable::default()).await;
-    let kept = [
-        ("k".repeat(255), long(&"v".repeat(5_000))),
-        ("empty".to_owned(), long("")),
-        (
-            "array".to_owned(),
-            AMQPValue::FieldArray(vec![AMQPValue::Void, long("x")].into()),
-        ),
-        ("double".to_owned(), AMQPValue::Double(0.5)),
-    ];
-    let kept: Vec<_> = kept
-        .iter()
-        .map(|(key, value)| (key.as_str(), value.clone()))
-        .collect();
-    let mut headers = table(&kept);
-    headers.insert(short("TRACEPARENT"), AMQPValue::Boolean(true));
-    headers.insert(short("tracestate"), AMQPValue::FieldTable(table(&kept)));
-    let properties = BasicProperties::default().with_headers(headers);
-    publish_with(&producer(&test, &channel), &queue, properties).await;
-    let mut arrived = headers_in(&channel, &queue).await;
-    let is_ours = |name: &str| name.eq_ignore_ascii_case("traceparent");
-    let ours = arrived
-        .inner()
-        .keys()
-        .filter(|name| is_ours(name.as_str()))
-        .count();
-    assert_eq!(ours, 1);
-    let own = arrived.inner()["traceparent"].clone();
-    let mut expected = table(&kept);
-    expected.insert(short("traceparent"), own);
-    assert_eq!(arrived, expected);
-    arrived.insert(short("x"), AMQPValue::Void);
+    for mode in MODES {
+        let broker = Broker::new().await;
+        let test = TestTelemetry::new();
+        let channel = broker.channel(mode).await;
+        let queue = broker.queue(&channel, FieldTable::default()).await;
+        let kept = [
+            ("k".repeat(255), long(&"v".repeat(5_000))),
+            ("empty".to_owned(), long("")),
+            (
+                "array".to_owned(),
+                AMQPValue::FieldArray(vec![AMQPValue::Void, long("x")].into()),
+            ),
+            ("double".to_owned(), AMQPValue::Double(0.5)),
+        ];
+        let kept: Vec<_> = kept
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.clone()))
+            .collect();
+        let mut headers = table(&kept);
+        headers.insert(short("TRACEPARENT"), AMQPValue::Boolean(true));
+        headers.insert(short("tracestate"), AMQPValue::FieldTable(table(&kept)));
+        let properties = BasicProperties::default().with_headers(headers);
+        publish_with(&producer(&test, &channel), &queue, properties).await;
+        let mut arrived = headers_in(&channel, &queue).await;
+        let is_ours = |name: &str| name.eq_ignore_ascii_case("traceparent");
+        let ours = arrived
+            .inner()
+            .keys()
+            .filter(|name| is_ours(name.as_str()))
+            .count();
+        assert_eq!(ours, 1);
+        let own = arrived.inner()["traceparent"].clone();
+        let mut expected = table(&kept);
+        expected.insert(short("traceparent"), own);
+        assert_eq!(arrived, expected);
+        arrived.insert(short("x"), AMQPValue::Void);
+    }
 }

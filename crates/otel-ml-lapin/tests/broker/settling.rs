@@ -165,11 +165,13 @@ async fn e08_the_second_settling_is_left_alone() {
 
 #[tokio::test]
 async fn e09_what_goes_around_the_wrapper_is_not_recorded_and_works() {
-    let settling = Settling::of(Mode::Plain, 2).await;
-    assert!(settling.received[0].acker.ack(ACK).await.unwrap());
-    settling.channel.basic_ack(2, ACK).await.unwrap();
-    assert_eq!(settling.settled(), named(&[]));
-    assert_eq!(settling.left().await, 0);
+    for mode in MODES {
+        let settling = Settling::of(mode, 2).await;
+        assert!(settling.received[0].acker.ack(ACK).await.unwrap());
+        settling.channel.basic_ack(2, ACK).await.unwrap();
+        assert_eq!(settling.settled(), named(&[]));
+        assert_eq!(settling.left().await, 0);
+    }
 }
 
 #[tokio::test]
@@ -242,13 +244,15 @@ async fn e09_a_bad_ack_closes_the_channel_and_what_is_in_hand_fails() {
 
 #[tokio::test]
 async fn e09_a_settling_that_is_dropped_says_so() {
-    let settling = Settling::of(Mode::Plain, 1).await;
-    let mut acking = Box::pin(settling.received[0].ack(ACK));
-    // What writes the frame runs on this thread, too.
-    assert!(futures_util::poll!(acking.as_mut()).is_pending());
-    drop(acking);
-    let span = &settling.test.spans()[0];
-    assert!(!span.is_error());
-    assert_eq!(span.str(ml::CANCEL_REASON), "dropped");
-    assert_eq!(settling.test.open_spans(), [""; 0]);
+    for mode in MODES {
+        let settling = Settling::of(mode, 1).await;
+        let mut acking = Box::pin(settling.received[0].ack(ACK));
+        // What writes the frame runs on this thread, too.
+        assert!(futures_util::poll!(acking.as_mut()).is_pending());
+        drop(acking);
+        let span = &settling.test.spans()[0];
+        assert!(!span.is_error());
+        assert_eq!(span.str(ml::CANCEL_REASON), "dropped");
+        assert_eq!(settling.test.open_spans(), [""; 0]);
+    }
 }
