@@ -46,11 +46,21 @@ struct Options {
 }
 
 impl Options {
+    fn suites(&self) -> impl Iterator<Item = &'static Suite> {
+        Suite::ALL
+            .iter()
+            .filter(|suite| self.suite.is_none_or(|chosen| chosen.name == suite.name))
+    }
+
+    /// The variable that would name a broker for one of the suites.
+    fn missing_broker(&self) -> Option<&'static str> {
+        let mut left_out = self.suites().filter(|suite| !suite.can_run());
+        left_out.find_map(Suite::broker)
+    }
+
     /// The rows to measure.
     fn rows(&self) -> impl Iterator<Item = (&'static Suite, Row)> {
-        let suites = Suite::ALL
-            .iter()
-            .filter(|suite| self.suite.is_none_or(|chosen| chosen.name == suite.name));
+        let suites = self.suites().filter(|suite| suite.can_run());
         let rows = suites.flat_map(|suite| suite.all_rows().map(move |row| (suite, row)));
         rows.filter(|(_, row)| self.condition.is_none_or(|chosen| chosen == row.condition))
     }
@@ -90,6 +100,15 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         writeln!(
             stderr(),
             "valgrind is not installed: instructions are left out"
+        )?;
+        if std::env::var("CI").is_ok_and(|ci| ci == "true") {
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    if let Some(variable) = options.missing_broker() {
+        writeln!(
+            stderr(),
+            "{variable} names no broker: the suites that need it are left out"
         )?;
         if std::env::var("CI").is_ok_and(|ci| ci == "true") {
             return Ok(ExitCode::FAILURE);

@@ -3,23 +3,15 @@
 //! done on the calling thread the bare clients do, too.
 
 use std::convert::Infallible;
-use std::future::Future;
 use std::hint::black_box;
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use futures_util::future::maybe_done;
 use otel_ml_rdkafka::carrier::HeadersInjector;
 use otel_ml_rdkafka::otel_ml::Telemetry;
 use otel_ml_rdkafka::rdkafka::config::FromClientConfig;
 use otel_ml_rdkafka::rdkafka::consumer::{Consumer as _, StreamConsumer};
 use otel_ml_rdkafka::rdkafka::message::{Message as _, OwnedHeaders};
 use otel_ml_rdkafka::rdkafka::mocking::MockCluster;
-use otel_ml_rdkafka::rdkafka::producer::future_producer::OwnedDeliveryResult;
 use otel_ml_rdkafka::rdkafka::producer::{
     DefaultProducerContext, FutureProducer, FutureRecord, Producer as _,
 };
@@ -30,6 +22,7 @@ use super::kafka_inject::{caller, headers};
 use super::{Iterate, Row, Suite};
 use crate::condition::Condition::{self, A, B, C};
 use crate::layers::Variant::{self, OtelMl, OtelMlSpans};
+use crate::poll::{side_by_side, wait};
 
 pub(super) const SEND: Suite = Suite {
     name: "kafka-send",
@@ -109,7 +102,12 @@ fn send(variant: Variant, condition: Condition) -> Iterate {
         return Box::new(move |messages| {
             let _ = &broker;
             let _attached = cx.clone().attach();
-            all_stored(messages, || bare.send(message(headers()), LONG));
+            side_by_side(
+                messages,
+                WIDTH,
+                || bare.send(message(headers()), LONG),
+                |stored| stored.is_ok(),
+            );
         });
     }
     let builder = OtelMlProducer::builder().telemetry(variant.telemetry());
@@ -117,31 +115,13 @@ fn send(variant: Variant, condition: Condition) -> Iterate {
     Box::new(move |messages| {
         let _ = &broker;
         let _attached = cx.clone().attach();
-        all_stored(messages, || producer.send(message(headers()), LONG));
+        side_by_side(
+            messages,
+            WIDTH,
+            || producer.send(message(headers()), LONG),
+            |stored| stored.is_ok(),
+        );
     })
-}
-
-/// Sends so many, and takes the answers once all are there.
-fn all_stored<F>(messages: u32, send: impl Fn() -> F)
-where
-    F: Future<Output = OwnedDeliveryResult>,
-{
-    let begun = |_| {
-        let mut sending = Box::pin(maybe_done(send()));
-        // Some may have their answer already.
-        let _ = (&mut sending).now_or_never();
-        sending
-    };
-    for first in (0..messages).step_by(WIDTH as usize) {
-        let mut sendings: Vec<_> = (first..messages.min(first + WIDTH)).map(begun).collect();
-        // The last one is stored last.
-        for sending in sendings.iter_mut().rev() {
-            wait(sending.as_mut());
-            let Some(Ok(_)) = sending.as_mut().take_output() else {
-                unreachable!("not stored");
-            };
-        }
-    }
 }
 
 fn receive(variant: Variant, condition: Condition) -> Iterate {
@@ -212,30 +192,4 @@ fn store(broker: &Broker, condition: Condition) {
     }
     let flushed = producer.flush(LONG);
     flushed.unwrap_or_else(|error| unreachable!("not stored: {error}"));
-}
-
-/// Wakes a thread that waits.
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-/// Waits for `what` on this thread, which sleeps meanwhile: nothing is counted then.
-fn wait<F: Future>(what: F) -> F::Output {
-    thread_local! {
-        static WAKER: Waker = Arc::new(Unpark(std::thread::current())).into();
-    }
-    let mut what = pin!(what);
-    WAKER.with(|waker| {
-        let cx = &mut Context::from_waker(waker);
-        loop {
-            match what.as_mut().poll(cx) {
-                Poll::Ready(output) => return output,
-                Poll::Pending => std::thread::park(),
-            }
-        }
-    })
 }

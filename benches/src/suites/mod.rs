@@ -1,5 +1,6 @@
 //! What is measured, one file per suite.
 
+mod amqp_clients;
 mod amqp_extract;
 mod amqp_inject;
 mod grpc_client;
@@ -63,6 +64,8 @@ impl Suite {
         kafka_process::SUITE,
         kafka_clients::SEND,
         kafka_clients::RECEIVE,
+        amqp_clients::PUBLISH,
+        amqp_clients::RECEIVE,
         amqp_inject::SUITE,
         amqp_extract::SUITE,
         grpc_server::SUITE,
@@ -85,6 +88,20 @@ impl Suite {
                 .map(move |peer| Row::for_information(*peer, *condition))
         });
         self.rows.iter().copied().chain(peers)
+    }
+
+    /// The variable that names the broker it needs, where it needs one.
+    #[must_use]
+    pub fn broker(&self) -> Option<&'static str> {
+        let names = [amqp_clients::PUBLISH.name, amqp_clients::RECEIVE.name];
+        names.contains(&self.name).then_some(amqp_clients::BROKER)
+    }
+
+    /// Whether it can be run here: the broker it needs, if any, is named.
+    #[must_use]
+    pub fn can_run(&self) -> bool {
+        self.broker()
+            .is_none_or(|variable| std::env::var_os(variable).is_some())
     }
 
     /// The suite of that name.
