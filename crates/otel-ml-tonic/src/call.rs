@@ -47,8 +47,8 @@ impl Call {
 
     /// A call that is served. Its caller's clock started earlier, by the time that the request was
     /// under way: a caller that stops waiting is heard of a moment before the time is up here.
-    pub(crate) fn served(request: &HeaderMap) -> Self {
-        let timeout = status::timeout(request);
+    pub(crate) fn served(timeout: Option<&[u8]>) -> Self {
+        let timeout = timeout.and_then(status::read_timeout);
         Self::within(timeout.map(|timeout| timeout - (timeout / 10).min(ON_ITS_WAY)))
     }
 

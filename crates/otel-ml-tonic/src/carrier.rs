@@ -2,7 +2,7 @@
 //!
 //! The layers use it; it is public for code that passes context on by hand.
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use otel_ml_tower::otel_ml::carrier::{
     ExtractCarrier, Field, HeaderExtractor, HeaderInjector, InjectCarrier, Only,
 };
@@ -17,11 +17,37 @@ impl<'a> MetadataExtractor<'a> {
     /// Reads from `metadata`.
     #[must_use]
     pub fn new(metadata: &'a MetadataMap) -> Self {
-        Self::of_headers(metadata.as_ref())
+        Self(HeaderExtractor::new(metadata.as_ref()))
     }
 
-    pub(crate) fn of_headers(headers: &'a HeaderMap) -> Self {
-        Self(HeaderExtractor::new(headers))
+    /// Reads from `headers`; in the same pass, what `found` is to hold.
+    #[inline]
+    pub(crate) fn scan(headers: &'a HeaderMap, found: Option<&mut CallHeaders<'a>>) -> Self {
+        Self(match found {
+            Some(found) => HeaderExtractor::scan(headers, |name, value| found.take(name, value)),
+            None => HeaderExtractor::new(headers),
+        })
+    }
+}
+
+/// What a server reads of a call besides.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct CallHeaders<'a> {
+    pub(crate) content_type: Option<&'a [u8]>,
+    pub(crate) timeout: Option<&'a [u8]>,
+    pub(crate) host: Option<&'a [u8]>,
+}
+
+impl<'a> CallHeaders<'a> {
+    #[inline]
+    fn take(&mut self, name: &str, value: &'a HeaderValue) {
+        let slot = match name {
+            "content-type" => &mut self.content_type,
+            "grpc-timeout" => &mut self.timeout,
+            "host" => &mut self.host,
+            _ => return,
+        };
+        slot.get_or_insert(value.as_bytes());
     }
 }
 

@@ -20,15 +20,18 @@ pub(crate) fn name(code: Code) -> &'static str {
 
 /// Whether this is of gRPC, and not of plain HTTP or of gRPC-Web, whose trailers are in its body.
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
-    const GRPC: &[u8] = b"application/grpc";
     // Among the few names there are: to hash one costs more.
-    let Some((_, kind)) = headers.iter().find(|(name, _)| **name == CONTENT_TYPE) else {
-        return false;
-    };
-    if kind.as_bytes() == GRPC {
+    let found = headers.iter().find(|(name, _)| **name == CONTENT_TYPE);
+    found.is_some_and(|(_, kind)| is_grpc_type(kind.as_bytes()))
+}
+
+/// Whether this content type is gRPC's.
+pub(crate) fn is_grpc_type(kind: &[u8]) -> bool {
+    const GRPC: &[u8] = b"application/grpc";
+    if kind == GRPC {
         return true;
     }
-    let (name, rest) = kind.as_bytes().split_at(GRPC.len().min(kind.len()));
+    let (name, rest) = kind.split_at(GRPC.len().min(kind.len()));
     name.eq_ignore_ascii_case(GRPC) && matches!(rest.first(), None | Some(b'+' | b';' | b' '))
 }
 
@@ -59,7 +62,11 @@ pub(crate) fn of_http(status: StatusCode) -> Code {
 /// How long the caller waits, as `grpc-timeout` says it: up to eight digits and a unit.
 pub(crate) fn timeout(headers: &HeaderMap) -> Option<Duration> {
     static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
-    let value = headers.get(&GRPC_TIMEOUT)?.as_bytes();
+    read_timeout(headers.get(&GRPC_TIMEOUT)?.as_bytes())
+}
+
+/// The value of a `grpc-timeout`.
+pub(crate) fn read_timeout(value: &[u8]) -> Option<Duration> {
     let (unit, digits) = value.split_last()?;
     if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
         return None;

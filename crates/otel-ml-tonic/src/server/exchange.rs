@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::ConnectInfo;
 use bytes::Buf;
-use http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderName};
 use http::{StatusCode, response};
 use otel_ml_tower::otel_ml::hooks::AllHooks;
 use otel_ml_tower::otel_ml::opentelemetry::trace::SpanKind;
@@ -21,6 +21,7 @@ use tonic::transport::server::TcpConnectInfo;
 
 use super::layer::ServerOptions;
 use crate::call::{Call, failed_with};
+use crate::carrier::CallHeaders;
 use crate::method::{Answer, Called, Method};
 use crate::status;
 
@@ -52,6 +53,7 @@ where
     pub(super) fn start(
         options: &Arc<ServerOptions<H>>,
         request: &RequestHead<'_>,
+        headers: &CallHeaders<'_>,
         sender: Context,
     ) -> Operation<Self> {
         let common = &options.common;
@@ -70,7 +72,7 @@ where
             });
             Self {
                 options: Arc::clone(options),
-                call: Call::served(request.headers),
+                call: Call::served(headers.timeout),
                 method: called.kept(),
                 is_served: false,
                 is_named,
@@ -100,7 +102,7 @@ where
                     Called::New(_) => {}
                 }
                 if common.detail >= Detail::Standard {
-                    told.set(push_ends(request, common, to));
+                    told.set(push_ends(request, headers, common, to));
                 }
                 to.extend(
                     (common.request_headers.iter())
@@ -124,10 +126,15 @@ impl<H> ServerExchange<H> {
 }
 
 /// Who is called, by whom.
-fn push_ends<H>(request: &RequestHead<'_>, options: &Options<H>, to: &mut Attributes) -> Told {
+fn push_ends<H>(
+    request: &RequestHead<'_>,
+    headers: &CallHeaders<'_>,
+    options: &Options<H>,
+    to: &mut Attributes,
+) -> Told {
     let mut told = Told::default();
     let authority = request.uri.authority().map(|text| text.as_str().as_bytes());
-    let authority = authority.or_else(|| request.headers.get(HOST).map(HeaderValue::as_bytes));
+    let authority = authority.or(headers.host);
     let interner = options.telemetry.interner();
     if let Some((host, port)) = authority.and_then(|authority| interner.authority(authority)) {
         to.push(server::ADDRESS, host);

@@ -14,8 +14,8 @@ use tower_service::Service;
 use super::exchange::ServerExchange;
 use super::layer::{DefaultHooks, ServerOptions};
 use crate::body::count_messages;
-use crate::carrier::MetadataExtractor;
-use crate::status::is_grpc;
+use crate::carrier::{CallHeaders, MetadataExtractor};
+use crate::status::is_grpc_type;
 
 /// The service that [`OtelMlLayer`](super::OtelMlLayer) makes.
 ///
@@ -66,10 +66,10 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let head = RequestHead::from(&request);
-        let carrier = |_: Option<&mut ()>| MetadataExtractor::of_headers(request.headers());
-        let start = |sender, (): &()| {
-            if is_grpc(head.headers) {
-                ServerExchange::start(&self.options, &head, sender)
+        let carrier = |found: Option<&mut _>| MetadataExtractor::scan(request.headers(), found);
+        let start = |sender, headers: &CallHeaders<'_>| {
+            if headers.content_type.is_some_and(is_grpc_type) {
+                ServerExchange::start(&self.options, &head, headers, sender)
             } else {
                 let parent = &self.options.common.parent;
                 Operation::passing(parent.parent_of(sender))
