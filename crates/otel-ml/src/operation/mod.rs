@@ -250,9 +250,15 @@ impl<R: Record> Drop for Entered<'_, R> {
     #[inline]
     fn drop(&mut self) {
         if let Some(operation) = self.operation.take() {
-            operation.end(&Outcome::Failed(ErrorType::PANIC));
+            panicked(operation);
         }
     }
+}
+
+/// Apart, as it would be copied to wherever work runs in an operation.
+#[cold]
+fn panicked<R: Record>(operation: &mut Operation<R>) {
+    operation.end(&Outcome::Failed(ErrorType::PANIC));
 }
 
 impl<R: Record> fmt::Debug for Entered<'_, R> {
