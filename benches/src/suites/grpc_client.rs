@@ -28,9 +28,9 @@ pub(super) const SUITE: Suite = Suite {
     is_timed: true,
     rows: &[
         Row::for_information(OtelMl, B),
-        Row::within(OtelMlSpans, B, 3_100, 3).not_yet(3_200),
+        Row::within(OtelMlSpans, B, 3_100, 3).not_yet(3_350),
         Row::for_information(OtelMl, C),
-        Row::within(OtelMlSpans, C, 6_300, 8).not_yet(7_700),
+        Row::within(OtelMlSpans, C, 6_300, 8).not_yet(7_900),
     ],
     spans: |calls| calls.into(),
     prepare,
